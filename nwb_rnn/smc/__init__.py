@@ -1,0 +1,1 @@
+"""Particles: sequential Monte Carlo for the stochastic low-rank RNN."""

@@ -1,0 +1,1 @@
+"""Ways to run one pass of the particle filter; `reference` defines what all of them compute."""

@@ -1,0 +1,112 @@
+"""The definition: the particle filter in plain torch, one bin after the other.
+
+Pals et al. 2024, section 3, with the closed form of the optimal proposal. The objective
+L = Σ_t log (1/K Σ_k w_t^k) is differentiated through the reparametrised draws; the gradient through the
+discrete choice of ancestors is dropped, which biases the gradient (as in all variational sequential
+Monte Carlo) but not the value.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from nwb_rnn.models import observations
+from nwb_rnn.models.low_rank import predictor, transition_mean
+from nwb_rnn.smc.resampling import ancestors as draw_ancestors
+from nwb_rnn.smc.sequence import SequenceInputs, SequenceResult
+
+
+def run(
+    inputs: SequenceInputs,
+    noise: Tensor,
+    uniforms: Tensor,
+    resampling: str = "systematic",
+    ancestors: Tensor | None = None,
+) -> SequenceResult:
+    """Filter a batch.
+
+    Parameters
+    ----------
+    noise : (B, T, K, R) standard normal draws
+    uniforms : (B, T, 1) or (B, T, K) in [0, 1), see `resampling`
+    resampling : systematic, multinomial or none
+    ancestors : (B, T, K), use these instead of drawing them (for exact comparisons)
+    """
+    batch, bins, particles, rank = noise.shape
+    step = _adapted_step if inputs.proposal.adapted else _weighted_step
+    log_weights = noise.new_full((batch, particles), -math.log(particles))
+    latents = None
+    history: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for t in range(bins):
+        if t == 0:
+            mean = inputs.parameters.initial_mean.expand(batch, particles, rank)
+        else:
+            mean = transition_mean(
+                inputs.parameters, inputs.activation, latents, inputs.filtered[:, t - 1, None]
+            )
+        chosen = None if ancestors is None else ancestors[:, t]
+        increment, latents, log_weights, chosen = step(
+            inputs, t, mean, log_weights, noise[:, t], uniforms[:, t], resampling, chosen
+        )
+        history.append((increment, latents, log_weights, chosen))
+    return SequenceResult(*(torch.stack(parts, dim=1) for parts in zip(*history, strict=True)))
+
+
+def _adapted_step(inputs, t, mean, log_weights, noise, uniforms, resampling, chosen):
+    """Optimal proposal: the weight is known before the draw, so resampling comes first."""
+    weighted = log_weights + _adapted_log_weight(inputs, t, mean)
+    increment = torch.logsumexp(weighted, dim=1)
+    if chosen is None:
+        chosen = draw_ancestors(weighted.detach(), uniforms, resampling)
+    latents = _draw(inputs, t, _gather(mean, chosen), noise)
+    if resampling == "none":
+        return increment, latents, weighted - increment[:, None], chosen
+    return increment, latents, torch.full_like(log_weights, -math.log(log_weights.shape[1])), chosen
+
+
+def _weighted_step(inputs, t, mean, log_weights, noise, uniforms, resampling, chosen):
+    """Bootstrap and encoder proposals: resample by the last weights, draw, then weigh."""
+    if chosen is None:
+        chosen = draw_ancestors(log_weights.detach(), uniforms, resampling)
+    if resampling != "none":
+        log_weights = torch.full_like(log_weights, -math.log(log_weights.shape[1]))
+    mean = _gather(mean, chosen)
+    latents = _draw(inputs, t, mean, noise)
+    weighted = log_weights + _log_weight(inputs, t, mean, latents, noise)
+    increment = torch.logsumexp(weighted, dim=1)
+    return increment, latents, weighted - increment[:, None], chosen
+
+
+def _gather(mean: Tensor, chosen: Tensor) -> Tensor:
+    return torch.gather(mean, 1, chosen[..., None].expand(-1, -1, mean.shape[-1]))
+
+
+def _draw(inputs: SequenceInputs, t: int, mean: Tensor, noise: Tensor) -> Tensor:
+    """z = A μ + g + L ε for the bin's kind."""
+    proposal, kind = inputs.proposal, inputs.proposal.kind[:, t]
+    moved = torch.einsum("brs,bks->bkr", proposal.gain[kind], mean)
+    return (
+        moved + proposal.offset[:, t, None] + torch.einsum("brs,bks->bkr", proposal.scale[kind], noise)
+    )
+
+
+def _adapted_log_weight(inputs: SequenceInputs, t: int, mean: Tensor) -> Tensor:
+    proposal, kind = inputs.proposal, inputs.proposal.kind[:, t]
+    quadratic = torch.einsum("bkr,brs,bks->bk", mean, proposal.weight_quadratic[kind], mean)
+    linear = torch.einsum("bkr,br->bk", mean, proposal.weight_linear[:, t])
+    return proposal.weight_constant[:, t, None] + linear - 0.5 * quadratic
+
+
+def _log_weight(inputs: SequenceInputs, t: int, mean: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
+    proposal, kind = inputs.proposal, inputs.proposal.kind[:, t]
+    whitened = torch.einsum("brs,bks->bkr", proposal.whitener[kind], latents - mean)
+    ratio = 0.5 * (noise**2 - whitened**2).sum(-1) + proposal.log_ratio[kind, None]
+    p = inputs.parameters
+    predicted = predictor(p, inputs.activation, latents, inputs.filtered[:, t, None])
+    likelihood = observations.log_likelihood(
+        inputs.observed[:, t, None], predicted, inputs.observation, inputs.link, p.observation_noise
+    )
+    return ratio + (likelihood * inputs.mask[:, t, None]).sum(-1)

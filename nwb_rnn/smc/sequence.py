@@ -1,0 +1,90 @@
+"""What a backend gets and returns: one pass of the particle filter over whole trials.
+
+Axes are named (B trial, T bin, K particle, R latent, N unit, D observed unit, U input, J proposal kind).
+The readable backend in `backends/reference.py` defines the mathematics; every other backend must return
+the same values and gradients for the same `noise` and `uniforms`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nwb_rnn.models.low_rank import LowRankParameters
+
+
+@dataclass(frozen=True)
+class ProposalTerms:
+    """The proposal r(z_t | z_{t−1}, y) = N(A μ + g_t, L Lᵀ), where μ is the mean of the transition.
+
+    Matrices that repeat are stored once in tables of J kinds; `kind` (B, T) says which one a bin uses
+    (bin 0 has kinds of its own, made with the initial covariance).
+
+    Attributes
+    ----------
+    kind : (B, T) int64
+    gain : (J, R, R), A
+    offset : (B, T, R), g_t
+    scale : (J, R, R), L, any square root of the proposal covariance
+    adapted : True where the weight depends on μ alone (optimal proposal); resampling then comes before
+        the draw, and log w = weight_constant + μᵀ weight_linear − ½ μᵀ weight_quadratic μ
+    weight_constant, weight_linear, weight_quadratic : (B, T), (B, T, R), (J, R, R); None unless adapted
+    whitener : (J, R, R), inverse Cholesky factor of the transition (initial) covariance; None if adapted
+    log_ratio : (J,), log det L − log det Cholesky(Q); None if adapted. With z = A μ + g + L ε,
+        log w = log p(y | z) − ½ |whitener (z − μ)|² + ½ |ε|² + log_ratio
+    """
+
+    kind: Tensor
+    gain: Tensor
+    offset: Tensor
+    scale: Tensor
+    adapted: bool
+    weight_constant: Tensor | None = None
+    weight_linear: Tensor | None = None
+    weight_quadratic: Tensor | None = None
+    whitener: Tensor | None = None
+    log_ratio: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class SequenceInputs:
+    """One batch of trials, ready for a backend.
+
+    Attributes
+    ----------
+    parameters : natural parameters of the model
+    activation, observation, link : names, see `models`
+    observed : (B, T, D), 0 where not observed
+    mask : (B, T, D) or (B, T, 1), 1 where observed, else 0
+    filtered : (B, T, U), filtered inputs v_t; U may be 0
+    lengths : (B,) int64, bins of each trial up to the last observed one; later bins add nothing
+    proposal : see above
+    """
+
+    parameters: LowRankParameters
+    activation: str
+    observation: str
+    link: str
+    observed: Tensor
+    mask: Tensor
+    filtered: Tensor
+    lengths: Tensor
+    proposal: ProposalTerms
+
+
+@dataclass(frozen=True)
+class SequenceResult:
+    """
+    Attributes
+    ----------
+    log_increments : (B, T), log of the mean weight of each bin; their sum estimates log p(y), differentiable
+    latents : (B, T, K, R), particles after bin t
+    log_weights : (B, T, K), normalised log weights that go with `latents`
+    ancestors : (B, T, K) int64, index at t − 1 of the particle that each one came from
+    """
+
+    log_increments: Tensor
+    latents: Tensor
+    log_weights: Tensor
+    ancestors: Tensor
