@@ -1,0 +1,69 @@
+"""The encoder proposal: a 1-D convolutional network that reads a recording and says where its latents are.
+
+For each trial and bin it returns a Gaussian potential exp(−½ zᵀ H z + bᵀ z) (Pals et al. 2024, section 3),
+
+    H = Bᵀ diag(λ) B,   b = Bᵀ diag(λ) m
+
+with mean m and precision λ from the convolutions. B is the identity while training; a change of the
+latents' basis z → A z turns it into B A⁻¹, so that the proposal stays what it was.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nwb_rnn.models.low_rank import LowRankConfig
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions over bins, D observed units in, 2 R numbers a bin out."""
+
+    def __init__(self, config: LowRankConfig, observed_units: int, generator: torch.Generator):
+        super().__init__()
+        self.causal = config.encoder_causal
+        kernels = config.encoder_kernels
+        widths = [observed_units, *[config.encoder_channels] * (len(kernels) - 1), 2 * config.rank]
+        self.convolutions = nn.ModuleList(
+            nn.utils.skip_init(nn.Conv1d, widths[i], widths[i + 1], kernel)
+            for i, kernel in enumerate(kernels)
+        )
+        for convolution in self.convolutions:
+            _initialise(convolution, generator)
+        with torch.no_grad():
+            self.convolutions[-1].weight.mul_(0.1)
+        self.register_buffer("center", torch.zeros(observed_units))
+        self.register_buffer("spread", torch.ones(observed_units))
+        self.register_buffer("basis", torch.eye(config.rank))
+
+    def forward(self, observed: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Precision H (B, T, R, R) and linear term b (B, T, R).
+
+        `observed` (B, T, D); `mask` (B, T, D) or (B, T, 1), 1 where observed. Units that are hidden count as
+        zero after centring, the others are scaled up for them; a bin with no unit at all gets H = 0, b = 0.
+        """
+        seen = mask.expand_as(observed)
+        share = seen.mean(-1, keepdim=True)
+        x = (observed - self.center) / self.spread * seen / share.clamp(min=1e-6)
+        x = x.transpose(1, 2)
+        for i, convolution in enumerate(self.convolutions):
+            if i:
+                x = torch.nn.functional.gelu(x)
+            x = convolution(self._pad(x, convolution.kernel_size[0]))
+        mean, log_precision = x.transpose(1, 2).chunk(2, dim=-1)
+        # a soft ceiling: precision stays within e^±8 of one latent standard deviation
+        precision = torch.exp(8 * torch.tanh(log_precision / 8)) * (share > 0)
+        linear = (precision * mean) @ self.basis
+        weighted = precision[..., None] * self.basis
+        return self.basis.T @ weighted, linear
+
+    def _pad(self, x: Tensor, kernel: int) -> Tensor:
+        left = kernel - 1 if self.causal else kernel // 2
+        return torch.nn.functional.pad(x, (left, kernel - 1 - left))
+
+
+def _initialise(convolution: nn.Conv1d, generator: torch.Generator) -> None:
+    fan_in = convolution.weight.shape[1] * convolution.weight.shape[2]
+    with torch.no_grad():
+        convolution.weight.copy_(torch.randn(convolution.weight.shape, generator=generator) / fan_in**0.5)
+        convolution.bias.zero_()
