@@ -1,0 +1,278 @@
+"""The training loop of variational sequential Monte Carlo: Adam on Σ_t log mean_k w_t^k per observed bin."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+
+from nwb_rnn.errors import DivergenceError, InputError
+from nwb_rnn.fitting import checkpoint as checkpoints
+from nwb_rnn.fitting.options import TrainingOptions
+from nwb_rnn.fitting.trainable import TrainableLowRank
+from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
+from nwb_rnn.smc.trials import TrialTensors
+
+_RETRIES = 3  # times that a diverged fit goes back to its last good state with half the learning rate
+
+
+@dataclass
+class _Progress:
+    iteration: int = 0
+    seconds: float = 0.0
+    rate_factor: float = 1.0
+    retries: int = 0
+    best: float = -math.inf
+    stale: int = 0
+    stopped: bool = False
+    history: list[dict] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains a `TrainableLowRank` in place.
+
+    Parameters
+    ----------
+    module : the model to train; on return it holds the parameters with the best validation score, or
+        without validation the last ones
+    trials, validation : data to fit and data to choose by
+    options : see `TrainingOptions`
+    """
+
+    def __init__(
+        self,
+        module: TrainableLowRank,
+        trials: TrialTensors,
+        validation: TrialTensors | None,
+        options: TrainingOptions,
+    ):
+        self.options = options
+        self.module = module.to(options.device)
+        dtype = module.left_vectors.dtype
+        device = torch.device(options.device)
+        self._print = self._fingerprint(trials, validation)
+        self.trials = trials.to(device, dtype)
+        self.validation = None if validation is None else validation.to(device, dtype)
+        self.optimiser = torch.optim.Adam(self.module.parameters(), lr=options.learning_rate, fused=True)
+        self.generator = torch.Generator(device).manual_seed(2 * module.config.seed + 1)
+        self.progress = _Progress()
+        self._good = self._state()
+        self._best: dict[str, Tensor] | None = None
+        self._objective = math.nan
+        if options.crop and options.crop > trials.observed.shape[1]:
+            raise InputError(
+                f"crop={options.crop} bins is longer than the longest trial ({trials.observed.shape[1]} bins)"
+            )
+
+    def run(self) -> list[dict]:
+        """Train to the end, from a checkpoint if there is one; returns the history."""
+        from tqdm import tqdm
+
+        options, progress = self.options, self.progress
+        if options.checkpoint is not None and options.checkpoint.exists():
+            self._resume()
+        started = time.perf_counter() - progress.seconds
+        bar = tqdm(
+            total=options.iterations,
+            initial=progress.iteration,
+            desc="fitting",
+            unit="it",
+            disable=not options.progress,
+        )
+        try:
+            with bar:
+                while progress.iteration < options.iterations and not progress.stopped:
+                    self._step()
+                    bar.update()
+                    if progress.iteration % options.validate_every == 0 or self._done():
+                        progress.seconds = time.perf_counter() - started
+                        self._check()
+                        bar.set_postfix(self._shown())
+        except KeyboardInterrupt:
+            self._interrupted()
+            raise
+        if self._best is not None:
+            self.module.load_state_dict(self._best)
+        return progress.history
+
+    def objective(self, trials: TrialTensors, particles: int, generator: torch.Generator) -> Tensor:
+        """log p(y) of each trial by the filter, (B,), differentiable."""
+        config, options = self.module.config, self.options
+        encoder_mask = None
+        if options.proposal == "encoder" and torch.is_grad_enabled() and config.encoder_dropout > 0:
+            encoder_mask = self._encoder_mask(trials, generator)
+        inputs = prepare(
+            self.module.natural(), config, trials, options.proposal, self.module.encoder, encoder_mask
+        )
+        filter_options = FilterOptions(particles, options.proposal, options.backend, options.resampling)
+        return run_filter(inputs, filter_options, generator).log_increments.sum(1)
+
+    def _encoder_mask(self, trials: TrialTensors, generator: torch.Generator) -> Tensor:
+        """Hide a random share of units, from none to twice `encoder_dropout`, in each trial."""
+        batch, _, units = trials.observed.shape
+        draw = dict(generator=generator, device=generator.device)
+        share = 2 * self.module.config.encoder_dropout * torch.rand(batch, 1, 1, **draw)
+        return (torch.rand(batch, 1, units, **draw) >= share.clamp(max=0.9)).to(trials.observed)
+
+    def _step(self) -> None:
+        batch = self._batch()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        value = self.objective(batch, self.options.particles, self.generator).sum()
+        value = value / (batch.mask.amax(-1) > 0).sum()
+        (-value).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip_norm)
+        if not bool(torch.isfinite(value) & torch.isfinite(norm)):
+            self._recover()
+            return
+        self.optimiser.step()
+        self._objective = value.detach()
+        self.progress.iteration += 1
+
+    def _batch(self) -> TrialTensors:
+        count = self.trials.observed.shape[0]
+        size, crop = self.options.batch_size, self.options.crop
+        device = self.generator.device
+        if crop is None:
+            if size >= count:
+                return self.trials
+            return self.trials.select(
+                torch.randperm(count, generator=self.generator, device=device)[:size]
+            )
+        lengths = self.trials.lengths
+        room = (lengths - crop + 1).clamp(min=1).to(torch.float32)
+        index = torch.multinomial(room, size, replacement=True, generator=self.generator)
+        uniform = torch.rand(size, generator=self.generator, device=device)
+        start = (uniform * room[index]).to(torch.int64).clamp(max=self.trials.observed.shape[1] - crop)
+        return self.trials.crop(index, start, crop)
+
+    def _learning_rate(self) -> float:
+        options, progress = self.options, self.progress
+        share = progress.iteration / options.iterations
+        fall = options.final_fraction + (1 - options.final_fraction) * 0.5 * (1 + math.cos(math.pi * share))
+        warm = min(1.0, (progress.iteration + 1) / 20)
+        return options.learning_rate * progress.rate_factor * fall * warm
+
+    def _done(self) -> bool:
+        return self.progress.iteration >= self.options.iterations
+
+    def _check(self) -> None:
+        """History, validation, early stopping, snapshot, checkpoint, callback."""
+        progress, options = self.progress, self.options
+        if progress.history and progress.history[-1]["iteration"] == progress.iteration:
+            return
+        score = self._validation_score()
+        progress.history.append(
+            {
+                "iteration": progress.iteration,
+                "objective": float(self._objective),
+                "validation": score,
+                "learning_rate": self._learning_rate(),
+                "seconds": progress.seconds,
+            }
+        )
+        if score is not None:
+            if math.isfinite(score) and score > progress.best:
+                progress.best, progress.stale = score, 0
+                self._best = {k: v.clone() for k, v in self.module.state_dict().items()}
+            else:
+                progress.stale += 1
+            progress.stopped = progress.stale >= options.patience
+        self._good = self._state()
+        self._save()
+        if options.callback is not None:
+            options.callback(dict(progress.history[-1]))
+
+    @torch.no_grad()
+    def _validation_score(self) -> float | None:
+        """log p(y) per observed bin of the validation trials, always with the same random numbers."""
+        if self.validation is None:
+            return None
+        generator = torch.Generator(self.generator.device).manual_seed(self.module.config.seed)
+        total = self.objective(self.validation, self.options.validation_particles, generator).sum()
+        return float(total / (self.validation.mask.amax(-1) > 0).sum())
+
+    def _shown(self) -> dict[str, str]:
+        last = self.progress.history[-1]
+        shown = {"objective": f"{last['objective']:.4f}"}
+        return shown if last["validation"] is None else shown | {"validation": f"{last['validation']:.4f}"}
+
+    def _recover(self) -> None:
+        """Back to the last good state with half the learning rate; give up after a few times."""
+        progress = self.progress
+        retries, at = progress.retries + 1, progress.iteration
+        self._restore(self._good)
+        progress.retries = retries
+        progress.rate_factor *= 0.5**retries
+        if retries > _RETRIES:
+            raise DivergenceError(
+                f"training diverged at iteration {at} (the objective or its gradient became NaN or infinite) "
+                f"and did so again after {_RETRIES} restarts with a smaller learning rate; the model keeps its "
+                f"last good state, from iteration {progress.iteration}. Try learning_rate="
+                f"{self.options.learning_rate / 10:g}, and look for extreme values in the data"
+            )
+
+    def _state(self) -> tuple[dict[str, Tensor], dict]:
+        tensors = {f"module.{k}": v.clone() for k, v in self.module.state_dict().items()}
+        for i, parameter in enumerate(self.module.parameters()):
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"adam.{i}.{key}"] = value.clone()
+        tensors["generator"] = self.generator.get_state().clone()
+        facts = asdict(self.progress)
+        facts["history"] = list(facts["history"])
+        return tensors, facts
+
+    def _restore(self, state: tuple[dict[str, Tensor], dict]) -> None:
+        tensors, facts = state
+        self.module.load_state_dict(_part(tensors, "module."))
+        for i, parameter in enumerate(self.module.parameters()):
+            values = _part(tensors, f"adam.{i}.")
+            if values:
+                self.optimiser.state[parameter] = {k: v.to(parameter.device).clone() for k, v in values.items()}
+            else:
+                self.optimiser.state.pop(parameter, None)
+        self.generator.set_state(tensors["generator"].cpu())
+        history = list(facts["history"])
+        for name, value in facts.items():
+            setattr(self.progress, name, value)
+        self.progress.history = history
+
+    def _save(self) -> None:
+        if self.options.checkpoint is None:
+            return
+        tensors, facts = self._good
+        best = {} if self._best is None else {f"best.{k}": v for k, v in self._best.items()}
+        facts = {k: v for k, v in facts.items() if k != "best"}
+        facts |= {"fingerprint": self._print, "best": self.progress.best if best else None}
+        checkpoints.save(self.options.checkpoint, tensors | best, facts)
+
+    def _resume(self) -> None:
+        tensors, facts = checkpoints.load(self.options.checkpoint, self._print)
+        best = _part(tensors, "best.")
+        self._best = best or None
+        facts = {k: v for k, v in facts.items() if k != "fingerprint"}
+        if facts["best"] is None:
+            facts["best"] = -math.inf
+        self._restore((tensors, facts))
+        self._good = self._state()
+
+    def _interrupted(self) -> None:
+        """Keep what was reached: the state of the last check is already in the checkpoint."""
+        self._good = self._state()
+        self._save()
+
+    def _fingerprint(self, trials: TrialTensors, validation: TrialTensors | None) -> str:
+        options = asdict(self.options)
+        for name in ("checkpoint", "progress", "callback", "device", "backend"):
+            options.pop(name)
+        return checkpoints.fingerprint(
+            {"config": asdict(self.module.config), "options": options}, trials, validation
+        )
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
