@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nwb_rnn.errors import DivergenceError, InputError
 from nwb_rnn.fitting import checkpoint as checkpoints
+from nwb_rnn.fitting.interruption import interruptible
 from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.trainable import TrainableLowRank
 from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
@@ -79,21 +80,20 @@ class Trainer:
             total=options.iterations,
             initial=progress.iteration,
             desc="fitting",
-            unit="it",
             disable=not options.progress,
         )
-        try:
-            with bar:
-                while progress.iteration < options.iterations and not progress.stopped:
-                    self._step()
-                    bar.update()
-                    if progress.iteration % options.validate_every == 0 or self._done():
-                        progress.seconds = time.perf_counter() - started
-                        self._check()
-                        bar.set_postfix(self._shown())
-        except KeyboardInterrupt:
-            self._interrupted()
-            raise
+        with bar, interruptible() as interruption:
+            while not (self._done() or progress.stopped):
+                self._step()
+                bar.update()
+                if progress.iteration % options.validate_every == 0 or self._done():
+                    progress.seconds = time.perf_counter() - started
+                    self._check()
+                    bar.set_postfix(self._shown())
+                if interruption.asked:
+                    self._good = self._state()
+                    self._save()
+                    raise KeyboardInterrupt
         if self._best is not None:
             self.module.load_state_dict(self._best)
         return progress.history
@@ -259,11 +259,6 @@ class Trainer:
             facts["best"] = -math.inf
         self._restore((tensors, facts))
         self._good = self._state()
-
-    def _interrupted(self) -> None:
-        """Keep what was reached: the state of the last check is already in the checkpoint."""
-        self._good = self._state()
-        self._save()
 
     def _fingerprint(self, trials: TrialTensors, validation: TrialTensors | None) -> str:
         options = asdict(self.options)

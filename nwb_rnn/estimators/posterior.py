@@ -1,0 +1,164 @@
+"""Inference and simulation with a model whose parameters are known, as xarray datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from nwb_rnn.models import observations
+from nwb_rnn.models.encoder import ConvEncoder
+from nwb_rnn.models.low_rank import (
+    LowRankConfig,
+    LowRankParameters,
+    filtered_inputs,
+    predictor,
+    transition_mean,
+)
+from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
+from nwb_rnn.smc.smoother import backward_simulation
+from nwb_rnn.smc.trials import TrialTensors
+
+_MEMORY = 64_000_000  # numbers held at once while filtering; trials are worked on in groups
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Arrays over all trials: moments of the latents, expected observations, and the filter's own report."""
+
+    latent_mean: np.ndarray
+    latent_std: np.ndarray
+    rates: np.ndarray
+    log_likelihood: np.ndarray
+    effective_sample_size: np.ndarray
+
+
+@torch.no_grad()
+def infer(
+    config: LowRankConfig,
+    parameters: LowRankParameters,
+    encoder: ConvEncoder | None,
+    trials: TrialTensors,
+    options: FilterOptions,
+    kind: str,
+    samples: int,
+    seed: int,
+    progress: bool,
+) -> Inference:
+    """Filter, and for kind="smoothed" go back by backward simulation, trial group by trial group."""
+    from tqdm import tqdm
+
+    generator = torch.Generator(parameters.decay.device).manual_seed(seed)
+    batch, bins, _ = trials.observed.shape
+    per_trial = options.particles * (bins * (config.rank + 2) + config.units) + samples * bins * config.rank
+    size = max(1, _MEMORY // per_trial)
+    groups = torch.arange(batch, device=parameters.decay.device).split(size)
+    parts = []
+    for index in tqdm(groups, desc="inferring", disable=not progress or len(groups) < 2):
+        group = trials._rows(index, slice(0, bins))
+        inputs = prepare(parameters, config, group, options.proposal, encoder)
+        result = run_filter(inputs, options, generator)
+        if kind == "smoothed":
+            path = backward_simulation(
+                parameters, config.activation, inputs.filtered, result, samples, generator
+            )
+            weights = path.new_full(path.shape[:3], 1 / samples)
+        else:
+            path, weights = result.latents, torch.exp(result.log_weights)
+        size_left = 1 / torch.exp(2 * result.log_weights).sum(-1)
+        moments = _moments(config, parameters, path, weights, inputs.filtered)
+        parts.append([*moments, result.log_increments.sum(1), size_left])
+    return Inference(*(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True)))
+
+
+def _moments(config, parameters, path: Tensor, weights: Tensor, filtered: Tensor) -> list[Tensor]:
+    mean = torch.einsum("btk,btkr->btr", weights, path)
+    second = torch.einsum("btk,btkr->btr", weights, (path - mean[:, :, None]) ** 2)
+    expected = [
+        torch.einsum(
+            "bk,bkd->bd",
+            weights[:, t],
+            observations.mean(
+                predictor(parameters, config.activation, path[:, t], filtered[:, t, None]),
+                config.observation,
+                config.link,
+            ),
+        )
+        for t in range(path.shape[1])
+    ]
+    return [mean, torch.sqrt(second), torch.stack(expected, dim=1)]
+
+
+@torch.no_grad()
+def simulate(
+    config: LowRankConfig,
+    parameters: LowRankParameters,
+    inputs: Tensor,
+    generator: torch.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw latents (B, T, R) and observations (B, T, D) for inputs (B, T, U)."""
+    batch, bins, _ = inputs.shape
+    filtered = filtered_inputs(inputs, parameters.decay, config.filter_inputs)
+    draw = dict(generator=generator, device=generator.device, dtype=parameters.decay.dtype)
+    first = torch.randn(batch, config.rank, **draw)
+    latents = parameters.initial_mean + first @ parameters.initial_cholesky.T
+    path, seen = [], []
+    for t in range(bins):
+        eta = predictor(parameters, config.activation, latents, filtered[:, t])
+        path.append(latents)
+        seen.append(
+            observations.sample(
+                eta, config.observation, config.link, parameters.observation_noise, generator
+            )
+        )
+        noise = torch.randn(batch, config.rank, **draw) @ parameters.transition_cholesky.T
+        latents = transition_mean(parameters, config.activation, latents, filtered[:, t]) + noise
+    return torch.stack(path, 1).cpu().numpy(), torch.stack(seen, 1).cpu().numpy()
+
+
+def as_dataset(inference: Inference, trials: xr.Dataset, unit_ids, attrs: dict) -> xr.Dataset:
+    """Label an inference with the trials it belongs to; bins outside a trial are NaN."""
+    inside = trial_mask(trials)
+    rank = inference.latent_mean.shape[2]
+
+    def cut(values):
+        return np.where(inside.reshape(inside.shape + (1,) * (values.ndim - 2)), values, np.nan)
+
+    dataset = xr.Dataset(
+        {
+            "latent_mean": (("trial", "time", "latent"), cut(inference.latent_mean)),
+            "latent_std": (("trial", "time", "latent"), cut(inference.latent_std)),
+            "rates": (("trial", "time", "unit"), cut(inference.rates)),
+            "log_likelihood": (("trial",), inference.log_likelihood),
+            "effective_sample_size": (("trial", "time"), cut(inference.effective_sample_size)),
+            "mask": (("trial", "time"), inside),
+        },
+        coords={
+            "trial": trials["trial"],
+            "time": trials["time"],
+            "unit": np.asarray(unit_ids),
+            "latent": np.arange(rank),
+        },
+    )
+    for name, coordinate in trials.coords.items():
+        if coordinate.dims == ("trial",) and name != "trial":
+            dataset = dataset.assign_coords({name: coordinate})
+    dataset["rates"].attrs["units"] = "expected observation per bin"
+    dataset.attrs.update({k: v for k, v in trials.attrs.items()} | attrs)
+    return dataset
+
+
+def trial_mask(trials: xr.Dataset) -> np.ndarray:
+    """(B, T) True from the first to the last observed bin of each trial, gaps in between included."""
+    if "mask" not in trials:
+        return np.ones((trials.sizes["trial"], trials.sizes["time"]), dtype=bool)
+    mask = trials["mask"]
+    if "unit" in mask.dims:
+        mask = mask.any("unit")
+    seen = mask.transpose("trial", "time").values.astype(bool)
+    after = np.cumsum(seen, axis=1) > 0
+    before = np.cumsum(seen[:, ::-1], axis=1)[:, ::-1] > 0
+    return after & before
