@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,9 @@ def build(
             "a recording needs `spikes` or a signal (`traces` or `signals`); neither was given. "
             "Check that the source holds sorted units, ROI responses or electrical series."
         )
+    if span is not None:
+        span = check_span(span)
+        observed = [[span]] * len(units) if observed is None else observed
     recording = Recording(
         units=units,
         spikes=spikes,
@@ -72,7 +76,7 @@ def build(
         span=(0.0, 0.0),
         description=dict(description),
     )
-    return replace(recording, span=check_span(span) if span is not None else extent(recording))
+    return replace(recording, span=span or extent(recording))
 
 
 def check_spikes(spikes: Spikes | Sequence[Any]) -> Spikes:
@@ -105,12 +109,10 @@ def clean_spikes(spikes: Spikes, units: Table, notes: list[Dropped]) -> Spikes:
         notes.append(Dropped("sample", tuple(units.ids[losers].tolist()), reason))
         counts = np.bincount(owner[finite], minlength=len(units))
         times, offsets = times[finite], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    steps = np.diff(times) < 0
+    steps = times[1:] < times[:-1]
     steps[offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(times))] - 1] = False
     if steps.any():
-        times = np.concatenate(
-            [np.sort(times[a:b], kind="stable") for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-        )
+        times = np.concatenate([np.sort(times[a:b], kind="stable") for a, b in pairwise(offsets)])
     return Spikes(times, offsets)
 
 
@@ -147,14 +149,36 @@ def check_table(name: str, table: Table) -> Table:
         raise InputError(
             f"the ids of table {name!r} must be one row of numbers or texts, not shape {ids.shape}"
         )
-    columns = {str(k): np.asarray(v) for k, v in table.columns.items()}
+    columns = {str(k): plain_column(v) for k, v in table.columns.items()}
     for key, column in columns.items():
+        if column is None:
+            raise InputError(f"column {key!r} of table {name!r} must hold numbers, booleans or texts")
         if column.shape != ids.shape:
             raise InputError(
                 f"column {key!r} of table {name!r} has shape {column.shape}; expected ({len(ids)},), "
                 "one value per row"
             )
     return replace(table, ids=ids, columns=columns)
+
+
+def plain_column(values: Any) -> np.ndarray | None:
+    """Numbers, booleans or text of a column, byte strings decoded; None for anything else.
+
+    Text of mixed kinds stays text; missing values (None) among numbers become NaN.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8", "replace")
+    if array.dtype.kind != "O":
+        return array if array.dtype.kind in "fiubU" else None
+    held = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in array.ravel()]
+    if all(isinstance(v, str) for v in held):
+        return np.array(held, dtype=str).reshape(array.shape)
+    if all(isinstance(v, bool | np.bool_) for v in held):
+        return np.array(held, dtype=bool).reshape(array.shape)
+    if all(v is None or isinstance(v, int | float | np.number | np.bool_) for v in held):
+        return np.array([np.nan if v is None else float(v) for v in held]).reshape(array.shape)
+    return None
 
 
 def check_intervals(name: str, table: Table, notes: list[Dropped]) -> Table:

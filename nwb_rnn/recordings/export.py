@@ -25,8 +25,7 @@ def to_spikeinterface(recording: Recording, sampling_frequency: float = 30000.0)
     """The spikes as a spikeinterface `NumpySorting` of one segment.
 
     A sorting stores sample numbers: each spike is moved to the nearest sample, by up to half a sample
-    (17 µs at 30 kHz). Sample 0 is at the start of the recording, or at the last full sample before it,
-    so that sample times are multiples of the sampling period.
+    (17 µs at 30 kHz). Sample 0 is at 0 s of the session, or before the first spike where that is negative.
 
     Parameters
     ----------
@@ -48,16 +47,16 @@ def to_spikeinterface(recording: Recording, sampling_frequency: float = 30000.0)
     from spikeinterface.core import NumpySorting
 
     times = recording.spikes.times
-    earliest = min(recording.span[0], times.min() if len(times) else recording.span[0])
-    first = int(np.floor(earliest * sampling_frequency))
+    first = int(np.floor(min(0.0, times.min(initial=0.0)) * sampling_frequency))
     samples = np.round(times * sampling_frequency).astype(np.int64) - first
-    order = np.argsort(samples, kind="stable")
-    owners = np.repeat(np.arange(len(recording.units)), recording.spikes.counts())
-    sorting = NumpySorting.from_samples_and_labels(
-        [samples[order]], [owners[order]], sampling_frequency, unit_ids=np.arange(len(recording.units))
-    )
-    sorting = sorting.rename_units(recording.units.ids)
-    sorting.shift_times(first / sampling_frequency)
+    offsets = recording.spikes.offsets
+    per_unit = {
+        identifier: samples[offsets[i] : offsets[i + 1]]
+        for i, identifier in enumerate(recording.units.ids.tolist())
+    }
+    sorting = NumpySorting.from_unit_dict([per_unit], sampling_frequency)
+    if first:
+        sorting.shift_times(first / sampling_frequency)
     for name, values in recording.units.columns.items():
         sorting.set_property(name, values)
     return sorting

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,8 @@ def _group(recording: Recording) -> Any:
     ids = recording.units.ids
     whole = ids.dtype.kind in "iu"
     times = recording.spikes.times
-    start = min([recording.span[0], *times[:1], *([times.min()] if len(times) else [])])
-    stop = max([recording.span[1], *([times.max()] if len(times) else [])])
-    support = pynapple.IntervalSet(start, stop)
+    start, stop = recording.span
+    support = pynapple.IntervalSet(times.min(initial=start), times.max(initial=stop))
     columns = {k: v for k, v in recording.units.columns.items() if k != "rate"}  # pynapple's own
     if not whole:
         columns["unit_id"] = ids
@@ -97,10 +97,9 @@ def _timestamps(times: np.ndarray) -> Any:
     return pynapple.Ts(np.sort(times[np.isfinite(times)]))
 
 
-class _names_allowed(warnings.catch_warnings):
+@contextmanager
+def _names_allowed() -> Iterator[None]:
     """Metadata whose name can't be used as an attribute is still there: no need to warn of it."""
-
-    def __enter__(self) -> Any:
-        entered = super().__enter__()
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Metadata name")
-        return entered
+        yield

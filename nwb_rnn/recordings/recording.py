@@ -212,7 +212,8 @@ class Recording:
         traces : the default signal; the first of `signals` when left out
         signals, intervals, events, behaviour, provenance, dropped, description : see `Recording`
         observed : `Observed`, or one (k, 2) array of intervals (s) per unit
-        span : (start, stop) of the recording, s; the extent of all that is in it when left out
+        span : (start, stop) of the recording, s; the extent of all that is in it when left out. Given
+            without `observed`, every unit counts as observed from start to stop, and only then
 
         Raises
         ------

@@ -1,0 +1,139 @@
+"""One rule that says in which bin a moment lies, and fast counting by it.
+
+A moment ``t`` lies in bin ``floor((t - start) / bin_size + EDGE)``: bins are half-open, and a moment
+less than `EDGE` (a millionth) of a bin before an edge counts as on the edge, so in the bin that begins
+there. Decimal times are not exact in binary; without this tolerance a spike at 0.3 s would fall on
+either side of an edge at ``0.1 + 0.2`` s. Every moment gets exactly one bin, so neighbouring bins
+never both hold it and none loses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nwb_rnn.recordings.recording import Spikes
+
+EDGE = 1e-6
+_COUNTS_AT_ONCE = 4_000_000
+
+Clock = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(seconds from the event (S,), trial of each (S,)) -> seconds on the common clock (S,)."""
+
+
+def bin_number(seconds: np.ndarray, bin_size: float) -> np.ndarray:
+    """Bin in which each moment lies; `seconds` counts from the first edge. Same shape, int64."""
+    return np.floor(np.asarray(seconds) / bin_size + EDGE).astype(np.int64)
+
+
+def whole_bins(seconds: np.ndarray, bin_size: float) -> np.ndarray:
+    """Number of whole bins in each length of time, s; none for a negative length."""
+    return np.maximum(bin_number(seconds, bin_size), 0)
+
+
+def count_spikes(
+    spikes: Spikes,
+    units: np.ndarray,
+    starts: np.ndarray,
+    bins: np.ndarray,
+    bin_size: float,
+) -> np.ndarray:
+    """Spikes per bin for all trials and units.
+
+    Two binary searches per unit and trial find the spikes of a trial; only those are put into bins.
+
+    Parameters
+    ----------
+    units : (D,) positions of the units to count
+    starts : (N,) first edge of each trial, session seconds
+    bins : (N,) number of bins of each trial
+    bin_size : s
+
+    Returns
+    -------
+    (N, T, D) float32, T the largest number of bins, 0 past the end of a shorter trial
+    """
+    return _count(spikes, units, starts, starts + bins * bin_size, bins, bin_size, None)
+
+
+def count_warped(
+    spikes: Spikes,
+    units: np.ndarray,
+    events: np.ndarray,
+    reach: np.ndarray,
+    first_edge: float,
+    bins: np.ndarray,
+    bin_size: float,
+    clock: Clock,
+) -> np.ndarray:
+    """Spikes per bin on a warped clock.
+
+    Parameters
+    ----------
+    events : (N,) session seconds from which the clock of each trial counts
+    reach : (N, 2) session seconds between which the spikes of each trial lie
+    first_edge : first edge of the bins on the common clock, s
+    clock : from a trial's own seconds to the common ones
+
+    Other parameters and the result are those of `count_spikes`.
+    """
+
+    def on_clock(times: np.ndarray, trial: np.ndarray) -> np.ndarray:
+        return clock(times - events[trial], trial) - first_edge
+
+    return _count(spikes, units, reach[:, 0], reach[:, 1], bins, bin_size, on_clock)
+
+
+def _count(
+    spikes: Spikes,
+    units: np.ndarray,
+    lows: np.ndarray,
+    highs: np.ndarray,
+    bins: np.ndarray,
+    bin_size: float,
+    on_clock: Clock | None,
+) -> np.ndarray:
+    trials, longest = len(lows), int(bins.max(initial=0))
+    counts = np.zeros((trials, longest, len(units)), dtype=np.float32)
+    at_once = max(1, _COUNTS_AT_ONCE // max(1, trials * longest))
+    margin = 2 * EDGE * bin_size
+    for first in range(0, len(units), at_once):
+        chosen = units[first : first + at_once]
+        cells = [
+            _cells(spikes.of(unit), lows - margin, highs + margin, lows, bins, bin_size, on_clock)
+            * len(chosen)
+            + i
+            for i, unit in enumerate(chosen)
+        ]
+        flat = np.concatenate(cells)
+        block = np.bincount(flat, minlength=trials * longest * len(chosen))
+        counts[:, :, first : first + at_once] = block.reshape(trials, longest, len(chosen))
+    return counts
+
+
+def _cells(
+    times: np.ndarray,
+    lows: np.ndarray,
+    highs: np.ndarray,
+    starts: np.ndarray,
+    bins: np.ndarray,
+    bin_size: float,
+    on_clock: Clock | None,
+) -> np.ndarray:
+    """Cell ``trial * T + bin`` of every spike of one unit that lies in a trial."""
+    begin = np.searchsorted(times, lows, side="left")
+    end = np.searchsorted(times, highs, side="right")
+    trial, spike = expand(begin, np.maximum(end - begin, 0))
+    moment = times[spike]
+    elapsed = moment - starts[trial] if on_clock is None else on_clock(moment, trial)
+    number = bin_number(elapsed, bin_size)
+    inside = (number >= 0) & (number < bins[trial])
+    return trial[inside] * int(bins.max(initial=0)) + number[inside]
+
+
+def expand(begin: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and positions of the runs ``begin[i], begin[i] + 1, ...`` of `lengths[i]` numbers each."""
+    rows = np.repeat(np.arange(len(begin)), lengths)
+    shift = np.repeat(begin - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+    return rows, np.arange(len(rows)) + shift
