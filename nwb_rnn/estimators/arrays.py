@@ -90,7 +90,8 @@ def _shapes(arrays: dict[str, np.ndarray], config: LowRankConfig) -> dict[str, t
         shapes["observation_noise"] = (observed,)
     if config.readout == "one_to_one" and observed > units:
         raise InputError(
-            f"a one-to-one readout has a network unit for each observed one: {observed} observed, {units} units"
+            f"a one-to-one readout has a network unit for each observed one: {observed} observed, "
+            f"{units} units"
         )
     return shapes
 
@@ -107,7 +108,9 @@ def _refuse_unknown(arrays: dict[str, np.ndarray]) -> None:
     known = {f.name for f in fields(LowRankParameters)} | set(_SETTINGS) | {"bin_size"}
     unknown = sorted(n for n in arrays if n not in known and not n.startswith(_ENCODER))
     if unknown:
-        raise InputError(f"from_arrays does not know {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
+        raise InputError(
+            f"from_arrays does not know {', '.join(unknown)}; it knows {', '.join(sorted(known))}"
+        )
 
 
 def _encoder(arrays, config, shapes) -> ConvEncoder | None:

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from nwb_rnn.errors import InputError
 from nwb_rnn.models import observations
 from nwb_rnn.models.encoder import ConvEncoder
 from nwb_rnn.models.low_rank import (
@@ -110,13 +111,36 @@ def simulate(
         eta = predictor(parameters, config.activation, latents, filtered[:, t])
         path.append(latents)
         seen.append(
-            observations.sample(
-                eta, config.observation, config.link, parameters.observation_noise, generator
-            )
+            observations.sample(eta, config.observation, config.link, parameters.observation_noise, generator)
         )
         noise = torch.randn(batch, config.rank, **draw) @ parameters.transition_cholesky.T
         latents = transition_mean(parameters, config.activation, latents, filtered[:, t]) + noise
     return torch.stack(path, 1).cpu().numpy(), torch.stack(seen, 1).cpu().numpy()
+
+
+def plan(
+    trials: int,
+    like: xr.Dataset | None,
+    bins: int | None,
+    inputs: np.ndarray | None,
+    bin_size: float,
+    count: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which bins each simulated trial has (B, T), the time axis (T,) and the inputs (B, T, U)."""
+    if like is not None:
+        rows = np.arange(trials) % like.sizes["trial"]
+        inside, time = trial_mask(like)[rows], like["time"].values
+        if inputs is None and "inputs" in like:
+            inputs = like["inputs"].transpose("trial", "time", "input").values[rows]
+    else:
+        bins = int(bins) if bins is not None else np.shape(inputs)[1]
+        inside, time = np.ones((trials, bins), dtype=bool), (np.arange(bins) + 0.5) * bin_size
+    if inputs is None:
+        inputs = np.zeros((*inside.shape, count))
+    inputs = np.asarray(inputs, dtype=float)
+    if inputs.shape != (*inside.shape, count):
+        raise InputError(f"inputs has shape {inputs.shape}; expected {(*inside.shape, count)}")
+    return inside, time, inputs
 
 
 def as_dataset(inference: Inference, trials: xr.Dataset, unit_ids, attrs: dict) -> xr.Dataset:

@@ -15,7 +15,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from nwb_rnn.fitting.linear_gaussian import Posterior, expectation_maximisation
+from nwb_rnn.fitting.linear_gaussian import Posterior, expectation_maximisation, smooth
 from nwb_rnn.fitting.subspace import LinearSystem, subspace_identification
 from nwb_rnn.models.activations import ACTIVATIONS
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, filtered_inputs
@@ -28,12 +28,21 @@ _DECAY = 0.9
 _SPREAD = 1.5  # the units cover this many standard deviations of the latents
 
 
-def initial_parameters(config: LowRankConfig, trials: TrialTensors) -> tuple[LowRankParameters, dict]:
-    """Parameters to start from, float32, and a dict with the linear system and its posterior."""
+def initial_parameters(
+    config: LowRankConfig, trials: TrialTensors, random: bool = False
+) -> tuple[LowRankParameters, dict]:
+    """Parameters to start from, float32, and a dict with the linear system and its posterior.
+
+    With `random` the linear system is a random one that knows only each unit's mean and variance.
+    """
     rng = np.random.default_rng([config.seed, 1])
     observed, mask, inputs = _segments(config, trials, rng)
-    system = subspace_identification(observed, mask, config.rank)
-    system, posterior = expectation_maximisation(system, observed, mask, _EM_ITERATIONS)
+    if random:
+        system = _random_system(config.rank, observed, mask, rng)
+        posterior = smooth(system, observed, mask)
+    else:
+        system = subspace_identification(observed, mask, config.rank)
+        system, posterior = expectation_maximisation(system, observed, mask, _EM_ITERATIONS)
     system, posterior = _unit_variance(system, posterior, mask)
     inside = mask.any(-1)
     left, bias = _units(config, posterior.mean[inside], rng)
@@ -57,6 +66,23 @@ def initial_parameters(config: LowRankConfig, trials: TrialTensors) -> tuple[Low
     return LowRankParameters(**tensors), {"system": system, "posterior": posterior}
 
 
+def _random_system(rank: int, observed: np.ndarray, mask: np.ndarray, rng) -> LinearSystem:
+    seen = np.broadcast_to(mask, observed.shape)
+    count = np.maximum(seen.sum((0, 1)), 1)
+    bias = np.where(seen, observed, 0).sum((0, 1)) / count
+    variance = np.where(seen, (observed - bias) ** 2, 0).sum((0, 1)) / count + 1e-6
+    weights = rng.standard_normal((len(bias), rank)) * np.sqrt(variance / (2 * rank))[:, None]
+    return LinearSystem(
+        transition=_DECAY * np.eye(rank),
+        transition_covariance=(1 - _DECAY**2) * np.eye(rank),
+        readout=weights,
+        bias=bias,
+        noise=variance / 2,
+        initial_mean=np.zeros(rank),
+        initial_covariance=np.eye(rank),
+    )
+
+
 def _segments(config: LowRankConfig, trials: TrialTensors, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Trials cut to at most _SEGMENT bins, and at most _MOST_BINS bins in all, as float64 arrays."""
     filtered = filtered_inputs(trials.inputs, torch.tensor(_DECAY), config.filter_inputs)
@@ -64,7 +90,9 @@ def _segments(config: LowRankConfig, trials: TrialTensors, rng) -> tuple[np.ndar
     length = min(bins, _SEGMENT)
     parts = []
     for start in range(0, bins - length + 1, length) if bins > length else [0]:
-        parts.append([x[:, start : start + length].double().numpy() for x in (trials.observed, trials.mask, filtered)])
+        parts.append(
+            [x[:, start : start + length].double().numpy() for x in (trials.observed, trials.mask, filtered)]
+        )
     observed, mask, inputs = (np.concatenate(x) for x in zip(*parts, strict=True))
     keep = np.flatnonzero(mask.any((1, 2)))
     if len(keep) * length > _MOST_BINS:
@@ -140,9 +168,7 @@ def _readout(config, system, latents, rates, observed, mask) -> dict[str, np.nda
     """Readout parameters by least squares (Gaussian) or Poisson regression (counts)."""
     units = observed.shape[2]
     if config.readout == "affine" and config.observation == "gaussian":
-        return dict(
-            readout_weights=system.readout, readout_bias=system.bias, observation_noise=system.noise
-        )
+        return dict(readout_weights=system.readout, readout_bias=system.bias, observation_noise=system.noise)
     chosen = np.argwhere(mask.any(-1))
     if len(chosen) > 20_000:
         chosen = np.random.default_rng(config.seed).permutation(chosen)[:20_000]
@@ -167,7 +193,7 @@ def _readout(config, system, latents, rates, observed, mask) -> dict[str, np.nda
 
 
 def _poisson_regression(x: np.ndarray, y: np.ndarray, seen: np.ndarray, link: str):
-    """Weights (D, R) and biases (D,) of y ~ Poisson(g(W x + d)), lightly penalised so silent units stay finite."""
+    """Weights (D, R) and biases (D,) of y ~ Poisson(g(W x + d)); a light penalty keeps silent units finite."""
     features, units = x.shape[1], y.shape[1]
     mean = np.maximum((y * seen).sum(0) / np.maximum(seen.sum(0), 1), 1e-4)
     start = np.zeros((features + 1, units))

@@ -140,9 +140,7 @@ class Trainer:
         if crop is None:
             if size >= count:
                 return self.trials
-            return self.trials.select(
-                torch.randperm(count, generator=self.generator, device=device)[:size]
-            )
+            return self.trials.select(torch.randperm(count, generator=self.generator, device=device)[:size])
         lengths = self.trials.lengths
         room = (lengths - crop + 1).clamp(min=1).to(torch.float32)
         index = torch.multinomial(room, size, replacement=True, generator=self.generator)
@@ -211,8 +209,8 @@ class Trainer:
         if retries > _RETRIES:
             raise DivergenceError(
                 f"training diverged at iteration {at} (the objective or its gradient became NaN or infinite) "
-                f"and did so again after {_RETRIES} restarts with a smaller learning rate; the model keeps its "
-                f"last good state, from iteration {progress.iteration}. Try learning_rate="
+                f"and did so again after {_RETRIES} restarts with a smaller learning rate; the model keeps "
+                f"its last good state, from iteration {progress.iteration}. Try learning_rate="
                 f"{self.options.learning_rate / 10:g}, and look for extreme values in the data"
             )
 
@@ -232,7 +230,9 @@ class Trainer:
         for i, parameter in enumerate(self.module.parameters()):
             values = _part(tensors, f"adam.{i}.")
             if values:
-                self.optimiser.state[parameter] = {k: v.to(parameter.device).clone() for k, v in values.items()}
+                self.optimiser.state[parameter] = {
+                    k: v.to(parameter.device).clone() for k, v in values.items()
+                }
             else:
                 self.optimiser.state.pop(parameter, None)
         self.generator.set_state(tensors["generator"].cpu())

@@ -1,11 +1,11 @@
 """The stochastic low-rank RNN of Pals et al. 2024 (arXiv 2406.16749), as plain equations.
 
-    x_t = M z_t + W v_t                            currents of the N units
-    r_t = φ(x_t; h)                                their rates
-    z_{t+1} = a z_t + V r_t + ε_t,  ε_t ~ N(0, Q)  R latents, z_0 ~ N(m_0, Q_0)
-    v_{t+1} = a v_t + (1 − a) u_t                  inputs, filtered as the units filter them (or v_t = u_t)
-    η_t = C z_t + d                                affine readout, or
-    η_t = g r_t + d                                one-to-one readout: observed unit i is network unit i
+x_t = M z_t + W v_t                            currents of the N units
+r_t = φ(x_t; h)                                their rates
+z_{t+1} = a z_t + V r_t + ε_t,  ε_t ~ N(0, Q)  R latents, z_0 ~ N(m_0, Q_0)
+v_{t+1} = a v_t + (1 − a) u_t                  inputs, filtered as the units filter them (or v_t = u_t)
+η_t = C z_t + d                                affine readout, or
+η_t = g r_t + d                                one-to-one readout: observed unit i is network unit i
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class LowRankConfig:
             ("noise", ("full", "diagonal")),
         ):
             if getattr(self, name) not in allowed:
-                raise InputError(f"{name}={getattr(self, name)!r} is not known; choose from {', '.join(allowed)}")
+                raise InputError(
+                    f"{name}={getattr(self, name)!r} is not known; choose from {', '.join(allowed)}"
+                )
         if (self.observation == "gaussian") != (self.link == "identity"):
             raise InputError(
                 f"link={self.link!r} does not go with observation={self.observation!r}: "
@@ -81,7 +83,7 @@ class LowRankConfig:
                 raise InputError(f"{name}={value!r} must be a whole number of at least 1")
         if self.rank > self.units:
             raise InputError(
-                f"rank={self.rank} is larger than units={self.units}; a network of N units has rank at most N: "
+                f"rank={self.rank} is larger than units={self.units}; N units have at most rank N: "
                 "lower the rank or add units"
             )
         if not 0 <= self.encoder_dropout < 1:
@@ -141,9 +143,7 @@ def currents(parameters: LowRankParameters, latents: Tensor, filtered: Tensor | 
     return x
 
 
-def rates(
-    parameters: LowRankParameters, activation: str, latents: Tensor, filtered: Tensor | None
-) -> Tensor:
+def rates(parameters: LowRankParameters, activation: str, latents: Tensor, filtered: Tensor | None) -> Tensor:
     """r = φ(x; h), (..., N)."""
     return ACTIVATIONS[activation](currents(parameters, latents, filtered), parameters.unit_bias)
 

@@ -39,7 +39,9 @@ class FilterOptions:
             raise InputError(f"particles={self.particles} must be at least 1")
         for name, allowed in (("backend", BACKENDS), ("resampling", RESAMPLINGS)):
             if getattr(self, name) not in allowed:
-                raise InputError(f"{name}={getattr(self, name)!r} is not known; choose from {', '.join(allowed)}")
+                raise InputError(
+                    f"{name}={getattr(self, name)!r} is not known; choose from {', '.join(allowed)}"
+                )
 
 
 def prepare(
@@ -75,9 +77,7 @@ def prepare(
     )
 
 
-def run_filter(
-    inputs: SequenceInputs, options: FilterOptions, generator: torch.Generator
-) -> SequenceResult:
+def run_filter(inputs: SequenceInputs, options: FilterOptions, generator: torch.Generator) -> SequenceResult:
     """Draw the random numbers and run the chosen backend."""
     batch, bins, _ = inputs.observed.shape
     like = inputs.parameters.initial_mean

@@ -32,9 +32,7 @@ def backward_simulation(
     uniforms = torch.rand(
         bins, batch, samples, 1, generator=generator, device=generator.device, dtype=latents.dtype
     ).to(latents.device)
-    following = _pick(
-        latents[:, -1], log_weights[:, -1, None].expand(-1, samples, -1), uniforms[-1]
-    )
+    following = _pick(latents[:, -1], log_weights[:, -1, None].expand(-1, samples, -1), uniforms[-1])
     path = [following]
     for t in range(bins - 2, -1, -1):
         mean = transition_mean(parameters, activation, latents[:, t], filtered[:, t, None])

@@ -51,9 +51,7 @@ class TrialTensors:
             mask, observed = self.mask[index, columns], self.observed[index, columns]
             inputs, pattern = self.inputs[index, columns], self.pattern[index, columns]
         lengths = self.lengths[index].reshape(-1).clamp(max=observed.shape[1])
-        return replace(
-            self, observed=observed, mask=mask, inputs=inputs, pattern=pattern, lengths=lengths
-        )
+        return replace(self, observed=observed, mask=mask, inputs=inputs, pattern=pattern, lengths=lengths)
 
     def hide_units(self, hidden: Tensor) -> TrialTensors:
         """The same trials with the units where `hidden` (D,) is True not observed at all."""
@@ -72,7 +70,7 @@ class TrialTensors:
 
 
 def observed_name(trials: xr.Dataset) -> str:
-    """"counts" or "signal", whichever the trials hold."""
+    """ "counts" or "signal", whichever the trials hold."""
     for name in ("counts", "signal"):
         if name in trials:
             return name
@@ -93,8 +91,8 @@ def from_dataset(trials: xr.Dataset, dtype: torch.dtype = torch.float32) -> Tria
     if bad.any():
         b, t, d = (int(i) for i in np.argwhere(bad)[0])
         raise InputError(
-            f"'{name}' holds {int(bad.sum())} NaN or infinite values in bins that the mask calls observed, the "
-            f"first at trial {trials.trial.values[b]}, bin {t}, unit {trials.unit.values[d]}: "
+            f"'{name}' holds {int(bad.sum())} NaN or infinite values in bins that the mask calls observed, "
+            f"the first at trial {trials.trial.values[b]}, bin {t}, unit {trials.unit.values[d]}: "
             "set the mask to False there"
         )
     if not mask.any():

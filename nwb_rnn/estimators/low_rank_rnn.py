@@ -1,0 +1,468 @@
+"""`LowRankRNN`: a stochastic low-rank RNN with the verbs fit, infer, simulate, score and fixed_points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import xarray as xr
+
+from nwb_rnn.errors import DivergenceError, InputError, NotFittedError
+from nwb_rnn.estimators import arrays as array_form
+from nwb_rnn.estimators import matching, posterior, scoring
+from nwb_rnn.estimators.software import versions
+from nwb_rnn.fitting.options import TrainingOptions
+from nwb_rnn.fitting.start import starting_module
+from nwb_rnn.fitting.trainable import TrainableLowRank
+from nwb_rnn.fitting.trainer import Trainer
+from nwb_rnn.models.canonical import canonical_basis, change_basis
+from nwb_rnn.models.encoder import ConvEncoder
+from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
+from nwb_rnn.smc import trials as tensors
+from nwb_rnn.smc.filter import FilterOptions
+from nwb_rnn.smc.proposals import choose
+
+if TYPE_CHECKING:
+    from nwb_rnn.dynamics.fixed_points import FixedPoints
+
+
+class LowRankRNN:
+    """A stochastic low-rank RNN fitted to a recording (Pals et al. 2024, arXiv 2406.16749).
+
+        x_t = M z_t + W v_t,   r_t = φ(x_t; h),   z_{t+1} = a z_t + V r_t + N(0, Q),   y_t ~ p(y | z_t)
+
+    Parameters
+    ----------
+    rank : number of latents R
+    units : number of network units N
+    activation : φ: clipped_relu, relu, tanh, softplus or identity
+    observation : poisson for spike counts, gaussian for continuous signals
+    readout : affine (η = C z + d), or one_to_one (η_i = g_i r_i + d_i for the first D network units)
+    link : softplus or exp, the rate of Poisson observations per bin as a function of η
+    seed : of the starting weights, of training, and of inference
+    settings : further fields of `nwb_rnn.models.low_rank.LowRankConfig`
+
+    Raises
+    ------
+    InputError : a setting that is unknown or does not go with the others.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        units: int = 128,
+        activation: str = "clipped_relu",
+        observation: str = "poisson",
+        readout: str = "affine",
+        link: str = "auto",
+        seed: int = 0,
+        **settings,
+    ):
+        try:
+            self.config = LowRankConfig(
+                rank=rank,
+                units=units,
+                activation=activation,
+                observation=observation,
+                readout=readout,
+                link=link,
+                seed=seed,
+                **settings,
+            )
+        except TypeError as error:
+            raise InputError(f"LowRankRNN does not know a setting: {error}") from error
+        self._parameters: LowRankParameters | None = None
+        self._encoder: ConvEncoder | None = None
+        self.history: list[dict] = []
+        self.data_description: dict = {}
+        self.software: dict[str, str] = {}
+        self.scores: dict[str, float] = {}
+        self.is_canonical = False
+
+    # what the model is -------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> LowRankParameters:
+        """Natural parameters as tensors; NotFittedError before `fit`."""
+        if self._parameters is None:
+            raise NotFittedError(
+                "this LowRankRNN has no parameters yet: call fit(trials), or make one with "
+                "LowRankRNN.from_arrays(...) or nwb_rnn.load(path)"
+            )
+        return self._parameters
+
+    @property
+    def configuration(self) -> dict:
+        """The frozen configuration as a dict that JSON can hold."""
+        return asdict(self.config)
+
+    @property
+    def bin_size(self) -> float:
+        """Bin width, s."""
+        return float(self.data_description.get("bin_size", 1.0))
+
+    @property
+    def unit_ids(self) -> list:
+        """Ids of the observed units, in the order of the readout."""
+        return list(self.data_description["unit_ids"])
+
+    def __repr__(self) -> str:
+        c = self.config
+        state = (
+            "not fitted"
+            if self._parameters is None
+            else f"{len(self.parameters.readout_bias)} observed units"
+        )
+        return (
+            f"LowRankRNN(rank={c.rank}, units={c.units}, activation={c.activation!r}, "
+            f"observation={c.observation!r}, readout={c.readout!r}; {state})"
+        )
+
+    # fitting -----------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        trials: xr.Dataset,
+        validation: xr.Dataset | None = None,
+        iterations: int = 1000,
+        batch_size: int = 16,
+        particles: int = 16,
+        learning_rate: float = 3e-3,
+        proposal: str = "auto",
+        device: str = "auto",
+        backend: str = "auto",
+        progress: bool = True,
+        checkpoint: str | Path | None = None,
+        callback: Callable[[dict], None] | None = None,
+        start: str = "data",
+        **options,
+    ) -> LowRankRNN:
+        """Fit by variational sequential Monte Carlo.
+
+        Parameters
+        ----------
+        trials : what `Recording.align` returns: `counts` or `signal` (trial, time, unit), `mask`, `inputs`
+        validation : further trials; training stops when their score no longer improves, and the best
+            parameters are kept
+        iterations, batch_size, particles, learning_rate : see `nwb_rnn.fitting.options.TrainingOptions`,
+            as for further `options` (crop, patience, validate_every, resampling, clip_norm, …)
+        proposal : bootstrap, optimal (Gaussian, affine) or encoder; auto takes optimal where it exists
+        device : auto, cpu or cuda
+        backend : auto, reference, cpu or cuda; how the particle filter is computed, not what
+        checkpoint : a file that the state of training goes to; an interrupted fit called again with the
+            same data and options goes on from there and ends at the same parameters
+        callback : called with iteration, objective, validation, learning_rate and seconds at each check
+        start : "data" from a linear system fitted to the data, "random", or "current" to go on from the
+            parameters this model already has
+
+        Returns
+        -------
+        The model itself, in the canonical basis.
+
+        Raises
+        ------
+        InputError : data that cannot be fitted, or options that do not go together.
+        DivergenceError : training left the finite numbers; the last good state is kept.
+        """
+        matching.check_observations(trials, self.config.observation)
+        data = tensors.from_dataset(trials)
+        description = matching.describe(trials, data.inputs.shape[2])
+        held = None
+        if validation is not None:
+            held = tensors.from_dataset(matching.matched(validation, description, data.inputs.shape[2]))
+        proposal = choose(proposal, self.config)
+        training = TrainingOptions(
+            iterations=iterations,
+            batch_size=batch_size,
+            particles=particles,
+            learning_rate=learning_rate,
+            proposal=proposal,
+            backend=backend,
+            progress=progress,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            callback=callback,
+            device=_device(device),
+            **_known_options(options),
+        )
+        current = (self.parameters, self._encoder) if start == "current" else None
+        module = starting_module(self.config, data, proposal, start, current)
+        trainer = Trainer(module, data, held, training)
+        try:
+            trainer.run()
+        except DivergenceError:
+            self._take(module, description, trainer.progress.history)
+            raise
+        self._take(module, description, trainer.progress.history)
+        return self
+
+    def _take(self, module: TrainableLowRank, description: dict, history: list[dict]) -> None:
+        """Keep what training reached, in the canonical basis."""
+        with torch.no_grad():
+            parameters = module.cpu().natural().map(lambda x: x.detach().clone())
+        encoder = module.encoder
+        self._parameters, self._encoder = parameters, encoder
+        if encoder is not None:
+            encoder.requires_grad_(False)
+        self.data_description, self.history = description, list(history)
+        self.software, self.scores = versions(), {}
+        self.is_canonical = False
+        self._to_canonical()
+
+    def _to_canonical(self) -> None:
+        basis = canonical_basis(self.parameters)
+        if basis is None:
+            return
+        self._parameters = change_basis(self.parameters, basis)
+        if self._encoder is not None:
+            inverse = torch.linalg.inv(basis)
+            self._encoder.basis.copy_((self._encoder.basis.double() @ inverse).float())
+        self.is_canonical = True
+
+    # using -------------------------------------------------------------------------------------------
+
+    def infer(
+        self,
+        trials: xr.Dataset,
+        kind: str = "smoothed",
+        particles: int = 256,
+        samples: int = 64,
+        held_out_units: Sequence | None = None,
+        proposal: str = "auto",
+        resampling: str = "systematic",
+        seed: int | None = None,
+        device: str = "auto",
+        backend: str = "auto",
+        progress: bool = False,
+    ) -> xr.Dataset:
+        """Latents given the recording.
+
+        Parameters
+        ----------
+        kind : "smoothed", given the whole trial, or "filtered", given the trial up to each bin
+        particles : K of the filter
+        samples : trajectories drawn by backward simulation for kind="smoothed"
+        held_out_units : ids of units whose recording is not looked at; `rates` predicts them all the same
+        proposal : as in `fit`; auto takes optimal or the fitted encoder, else bootstrap
+
+        Returns
+        -------
+        Dataset with latent_mean, latent_std (trial, time, latent), rates (trial, time, unit), expected
+        observation per bin, log_likelihood (trial), effective_sample_size (trial, time) and mask; bins
+        outside a trial are NaN.
+        """
+        if kind not in ("smoothed", "filtered"):
+            raise InputError(f"kind={kind!r} is not known; choose smoothed or filtered")
+        p = self.parameters
+        data = tensors.from_dataset(matching.matched(trials, self.data_description, p.input_weights.shape[1]))
+        if held_out_units is not None:
+            data = data.hide_units(self._is_one_of(held_out_units))
+        target = torch.device(_device(device))
+        seed = self.config.seed if seed is None else seed
+        options = FilterOptions(particles, self._proposal(proposal), backend, resampling)
+        encoder = None if self._encoder is None else self._encoder.to(target)
+        found = posterior.infer(
+            self.config,
+            p.map(lambda x: x.to(target)),
+            encoder,
+            data.to(target, p.decay.dtype),
+            options,
+            kind,
+            samples,
+            seed,
+            progress,
+        )
+        if encoder is not None:
+            encoder.cpu()
+        attrs = {"kind": kind, "particles": particles, "seed": seed, "proposal": options.proposal}
+        return posterior.as_dataset(found, trials, self.unit_ids, attrs)
+
+    def simulate(
+        self,
+        trials: int = 100,
+        like: xr.Dataset | None = None,
+        bins: int | None = None,
+        inputs: np.ndarray | None = None,
+        seed: int | None = None,
+    ) -> xr.Dataset:
+        """Draw new trials from the model.
+
+        Parameters
+        ----------
+        trials : how many
+        like : take the time axis, the lengths and the inputs of these trials, over and over
+        bins : length where `like` is not given
+        inputs : (trial, time, input); overrides the inputs of `like`
+        seed : of this simulation; by default the model's own
+
+        Returns
+        -------
+        Dataset shaped like trials: `counts` or `signal`, `mask`, and the `latents` (trial, time, latent)
+        that made them.
+        """
+        p = self.parameters
+        if like is None and bins is None and inputs is None:
+            raise InputError("simulate needs to know how long a trial is: give like=trials or bins=…")
+        count = p.input_weights.shape[1]
+        inside, time, inputs = posterior.plan(trials, like, bins, inputs, self.bin_size, count)
+        seed = self.config.seed if seed is None else seed
+        generator = torch.Generator().manual_seed(seed)
+        latents, observed = posterior.simulate(
+            self.config, p, torch.as_tensor(inputs, dtype=p.decay.dtype), generator
+        )
+        name = "counts" if self.config.observation != "gaussian" else "signal"
+        dataset = xr.Dataset(
+            {
+                name: (("trial", "time", "unit"), np.where(inside[..., None], observed, 0)),
+                "latents": (("trial", "time", "latent"), np.where(inside[..., None], latents, np.nan)),
+                "mask": (("trial", "time"), inside),
+            },
+            coords={
+                "trial": np.arange(trials),
+                "time": time,
+                "unit": np.asarray(self.data_description.get("unit_ids", np.arange(observed.shape[2]))),
+                "latent": np.arange(self.config.rank),
+            },
+            attrs={"bin_size": self.bin_size, "align_to": "simulated", "seed": seed, "source": "simulated"},
+        )
+        if inputs.shape[2]:
+            dataset["inputs"] = (("trial", "time", "input"), inputs)
+        return dataset
+
+    def score(
+        self, trials: xr.Dataset, held_out_units: Sequence | None = None, particles: int = 256
+    ) -> dict[str, float]:
+        """Scores on (held-out) trials.
+
+        Returns
+        -------
+        log_likelihood_per_bin : marginal log p(y) by the filter, per observed bin
+        bits_per_spike : for counts, the same against each unit's mean rate, per spike
+        co_smoothing_bits_per_spike : only with `held_out_units`: their counts predicted from the others
+        r2 : for signals, variance explained by the smoothed expectation of the recorded channels
+        co_smoothing_r2 : for signals, only with `held_out_units`
+        """
+        given = matching.matched(trials, self.data_description, self.parameters.input_weights.shape[1])
+        latents = self.infer(given, particles=particles)
+        scores = scoring.marginal(latents, given, self.config.observation)
+        if held_out_units is not None:
+            held = self._is_one_of(held_out_units).numpy()
+            latents = self.infer(given, particles=particles, held_out_units=held_out_units)
+            scores |= scoring.co_smoothing(latents, given, held, self.config.observation)
+        self.scores = dict(scores)
+        return scores
+
+    def fixed_points(
+        self, inputs: Sequence[float] | None = None, method: str = "auto", **options
+    ) -> FixedPoints:
+        """Where the latents stand still without noise, for a constant input (U,), zero by default.
+
+        See `nwb_rnn.dynamics.find_fixed_points` for `method` and `options`; for relu and clipped_relu all
+        fixed points are found, and `complete` says whether that is proved.
+        """
+        from nwb_rnn.dynamics import LowRankMap, find_fixed_points
+
+        p = self.parameters.map(lambda x: x.double())
+        count = p.input_weights.shape[1]
+        constant = np.zeros(count) if inputs is None else np.asarray(inputs, dtype=float)
+        if constant.shape != (count,):
+            raise InputError(f"inputs has shape {constant.shape}; this model takes {count} inputs")
+        network = LowRankMap(
+            decay=float(p.decay),
+            left_vectors=p.left_vectors.numpy(),
+            right_vectors=p.right_vectors.numpy(),
+            unit_bias=p.unit_bias.numpy(),
+            activation=self.config.activation,
+            input_current=p.input_weights.numpy() @ constant,
+            bin_size=self.bin_size,
+        )
+        points = find_fixed_points(network, method=method, **options)
+        return points.describe(constant) if inputs is not None else points
+
+    # in and out --------------------------------------------------------------------------------------
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Every parameter and setting as a named numpy array; `from_arrays` makes the same model."""
+        return array_form.to_arrays(self.config, self.parameters, self._encoder, self.bin_size)
+
+    @classmethod
+    def from_arrays(cls, *, seed: int = 0, unit_ids: Sequence | None = None, **arrays) -> LowRankRNN:
+        """A model with known weights; names and shapes as `to_arrays` gives them.
+
+        Raises
+        ------
+        InputError : an array that is missing, unknown, of the wrong shape, or not finite.
+        """
+        config, parameters, encoder, bin_size = array_form.from_arrays(arrays)
+        ids = list(range(len(parameters.readout_bias))) if unit_ids is None else list(unit_ids)
+        description = {"unit_ids": ids, "bin_size": bin_size}
+        settings = asdict(config) | {"seed": seed}
+        return cls._assemble(settings, parameters, encoder, data_description=description, software=versions())
+
+    @classmethod
+    def restore(
+        cls,
+        arrays: dict[str, np.ndarray],
+        configuration: dict,
+        history: list,
+        data_description: dict,
+        software: dict,
+        scores: dict,
+    ) -> LowRankRNN:
+        """The model that storage read back: the same numbers, bit for bit."""
+        config = LowRankConfig(**configuration)
+        _, parameters, encoder, _ = array_form.from_arrays(arrays, config)
+        return cls._assemble(
+            configuration,
+            parameters,
+            encoder,
+            history=list(history),
+            data_description=dict(data_description),
+            software=dict(software),
+            scores=dict(scores),
+            is_canonical=True,
+        )
+
+    @classmethod
+    def _assemble(cls, settings: dict, parameters, encoder, **state) -> LowRankRNN:
+        model = cls(**settings)
+        model._parameters, model._encoder = parameters, encoder
+        for name, value in state.items():
+            setattr(model, name, value)
+        return model
+
+    # small things ------------------------------------------------------------------------------------
+
+    def _proposal(self, proposal: str) -> str:
+        chosen = choose(proposal, self.config)
+        if chosen == "encoder" and self._encoder is None:
+            if proposal == "encoder":
+                raise InputError("this model has no fitted encoder; use proposal='bootstrap'")
+            return "bootstrap"
+        return chosen
+
+    def _is_one_of(self, units: Sequence) -> torch.Tensor:
+        wanted = set(np.asarray(units).tolist())
+        unknown = wanted - set(self.unit_ids)
+        if unknown:
+            raise InputError(f"held_out_units names {sorted(unknown)[:5]}, which the model does not have")
+        return torch.tensor([u in wanted for u in self.unit_ids])
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"device={name!r} was asked for, and torch sees no CUDA device: use device='cpu'")
+    return name
+
+
+def _known_options(options: dict) -> dict:
+    known = TrainingOptions.__dataclass_fields__
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(f"fit does not know {', '.join(unknown)}; it knows {', '.join(known)}")
+    return options
