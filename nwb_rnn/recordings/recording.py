@@ -122,6 +122,7 @@ class Provenance:
     location : path, URL or DANDI address; empty for data made in memory
     identifier, object_id, session_id, subject_id : of the NWB file, where it has them
     tables : what was read, such as ``("units", "trials")``
+    asset_id : of the file on a DANDI archive, where it came from one; a new version gets a new id
     """
 
     kind: str
@@ -131,6 +132,7 @@ class Provenance:
     session_id: str = ""
     subject_id: str = ""
     tables: tuple[str, ...] = ()
+    asset_id: str = ""
 
 
 @dataclass(frozen=True)
