@@ -22,6 +22,7 @@ from nwb_rnn.fitting.trainer import Trainer
 from nwb_rnn.models.canonical import canonical_basis, change_basis
 from nwb_rnn.models.encoder import ConvEncoder
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
+from nwb_rnn.models.simulation import simulate
 from nwb_rnn.smc import trials as tensors
 from nwb_rnn.smc.filter import FilterOptions
 from nwb_rnn.smc.proposals import choose
@@ -310,9 +311,7 @@ class LowRankRNN:
         inside, time, inputs = posterior.plan(trials, like, bins, inputs, self.bin_size, count)
         seed = self.config.seed if seed is None else seed
         generator = torch.Generator().manual_seed(seed)
-        latents, observed = posterior.simulate(
-            self.config, p, torch.as_tensor(inputs, dtype=p.decay.dtype), generator
-        )
+        latents, observed = simulate(self.config, p, torch.as_tensor(inputs, dtype=p.decay.dtype), generator)
         name = "counts" if self.config.observation != "gaussian" else "signal"
         dataset = xr.Dataset(
             {
@@ -333,9 +332,9 @@ class LowRankRNN:
         return dataset
 
     def score(
-        self, trials: xr.Dataset, held_out_units: Sequence | None = None, particles: int = 256
+        self, trials: xr.Dataset, held_out_units: Sequence | None = None, **options
     ) -> dict[str, float]:
-        """Scores on (held-out) trials.
+        """Scores on (held-out) trials; further `options` go to `infer`.
 
         Returns
         -------
@@ -346,11 +345,11 @@ class LowRankRNN:
         co_smoothing_r2 : for signals, only with `held_out_units`
         """
         given = matching.matched(trials, self.data_description, self.parameters.input_weights.shape[1])
-        latents = self.infer(given, particles=particles)
+        latents = self.infer(given, **options)
         scores = scoring.marginal(latents, given, self.config.observation)
         if held_out_units is not None:
             held = self._is_one_of(held_out_units).numpy()
-            latents = self.infer(given, particles=particles, held_out_units=held_out_units)
+            latents = self.infer(given, held_out_units=held_out_units, **options)
             scores |= scoring.co_smoothing(latents, given, held, self.config.observation)
         self.scores = dict(scores)
         return scores

@@ -1,4 +1,4 @@
-"""Inference and simulation with a model whose parameters are known, as xarray datasets."""
+"""Inference with a model whose parameters are known, as xarray datasets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ from torch import Tensor
 from nwb_rnn.errors import InputError
 from nwb_rnn.models import observations
 from nwb_rnn.models.encoder import ConvEncoder
-from nwb_rnn.models.low_rank import (
-    LowRankConfig,
-    LowRankParameters,
-    filtered_inputs,
-    predictor,
-    transition_mean,
-)
+from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, predictor
 from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.smoother import backward_simulation
 from nwb_rnn.smc.trials import TrialTensors
@@ -91,31 +85,6 @@ def _moments(config, parameters, path: Tensor, weights: Tensor, filtered: Tensor
         for t in range(path.shape[1])
     ]
     return [mean, torch.sqrt(second), torch.stack(expected, dim=1)]
-
-
-@torch.no_grad()
-def simulate(
-    config: LowRankConfig,
-    parameters: LowRankParameters,
-    inputs: Tensor,
-    generator: torch.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw latents (B, T, R) and observations (B, T, D) for inputs (B, T, U)."""
-    batch, bins, _ = inputs.shape
-    filtered = filtered_inputs(inputs, parameters.decay, config.filter_inputs)
-    draw = dict(generator=generator, device=generator.device, dtype=parameters.decay.dtype)
-    first = torch.randn(batch, config.rank, **draw)
-    latents = parameters.initial_mean + first @ parameters.initial_cholesky.T
-    path, seen = [], []
-    for t in range(bins):
-        eta = predictor(parameters, config.activation, latents, filtered[:, t])
-        path.append(latents)
-        seen.append(
-            observations.sample(eta, config.observation, config.link, parameters.observation_noise, generator)
-        )
-        noise = torch.randn(batch, config.rank, **draw) @ parameters.transition_cholesky.T
-        latents = transition_mean(parameters, config.activation, latents, filtered[:, t]) + noise
-    return torch.stack(path, 1).cpu().numpy(), torch.stack(seen, 1).cpu().numpy()
 
 
 def plan(

@@ -25,7 +25,7 @@ _SEGMENT = 500  # bins; longer trials are cut for the linear start
 _MOST_BINS = 40_000  # of all segments together
 _EM_ITERATIONS = 8
 _DECAY = 0.9
-_SPREAD = 1.5  # the units cover this many standard deviations of the latents
+_REACH = 2.5  # standard deviations; the first dynamics are linear inside and pull back from outside
 
 
 def initial_parameters(
@@ -146,15 +146,16 @@ def _rates(config, left, bias, input_weights, latents, inputs) -> np.ndarray:
 
 
 def _right_vectors(config, left, bias, input_weights, system, posterior, inputs, inside, rng) -> np.ndarray:
-    """Ridge regression of (A − a I) z on the units' rates, at latents the network may visit."""
+    """Ridge regression of A z − a z on the units' rates, at latents the network may visit and around them."""
     chosen = rng.permutation(np.argwhere(inside))[:4000]
     latents = posterior.mean[chosen[:, 0], chosen[:, 1]]
     drive = inputs[chosen[:, 0], chosen[:, 1]]
-    wide = _SPREAD * rng.standard_normal((2000, config.rank))
+    wide = _REACH * rng.standard_normal((2000, config.rank))
     latents = np.concatenate([latents, wide])
     drive = np.concatenate([drive, np.zeros((2000, inputs.shape[2]))])
     rates = _rates(config, left, bias, input_weights, latents, drive)
-    target = latents @ (system.transition - _DECAY * np.eye(config.rank)).T
+    reach = _REACH * np.sqrt(config.rank) / np.maximum(np.linalg.norm(latents, axis=1, keepdims=True), 1e-9)
+    target = (latents * np.minimum(1, reach)) @ system.transition.T - _DECAY * latents
     gram = rates.T @ rates
     ridge = 1e-3 * np.trace(gram) / len(gram) + 1e-8
     return np.linalg.solve(gram + ridge * np.eye(len(gram)), rates.T @ target).T
@@ -193,7 +194,7 @@ def _readout(config, system, latents, rates, observed, mask) -> dict[str, np.nda
 
 
 def _poisson_regression(x: np.ndarray, y: np.ndarray, seen: np.ndarray, link: str):
-    """Weights (D, R) and biases (D,) of y ~ Poisson(g(W x + d)); a light penalty keeps silent units finite."""
+    """Weights (D, R) and biases (D,) of y ~ Poisson(g(W x + d)); a small penalty keeps silent units finite."""
     features, units = x.shape[1], y.shape[1]
     mean = np.maximum((y * seen).sum(0) / np.maximum(seen.sum(0), 1), 1e-4)
     start = np.zeros((features + 1, units))

@@ -57,7 +57,8 @@ class Trainer:
         self._print = self._fingerprint(trials, validation)
         self.trials = trials.to(device, dtype)
         self.validation = None if validation is None else validation.to(device, dtype)
-        self.optimiser = torch.optim.Adam(self.module.parameters(), lr=options.learning_rate, fused=True)
+        groups = [{"params": [p], "size": _step_size(name, p)} for name, p in module.named_parameters()]
+        self.optimiser = torch.optim.Adam(groups, lr=options.learning_rate, fused=True)
         self.generator = torch.Generator(device).manual_seed(2 * module.config.seed + 1)
         self.progress = _Progress()
         self._good = self._state()
@@ -120,7 +121,7 @@ class Trainer:
     def _step(self) -> None:
         batch = self._batch()
         for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = self._learning_rate() * group["size"]
         self.optimiser.zero_grad(set_to_none=True)
         value = self.objective(batch, self.options.particles, self.generator).sum()
         value = value / (batch.mask.amax(-1) > 0).sum()
@@ -267,6 +268,16 @@ class Trainer:
         return checkpoints.fingerprint(
             {"config": asdict(self.module.config), "options": options}, trials, validation
         )
+
+
+def _step_size(name: str, parameter: Tensor) -> float:
+    """Adam moves every number by about the learning rate: scale it to the size of what is moved."""
+    if (
+        name not in ("left_vectors", "right_vectors", "readout_weights", "readout_gain")
+        or not parameter.numel()
+    ):
+        return 1.0
+    return float(parameter.detach().square().mean().sqrt().clamp(1e-3, 1.0))
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

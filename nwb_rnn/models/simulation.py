@@ -1,0 +1,41 @@
+"""Draw trials from a low-rank RNN."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nwb_rnn.models import observations
+from nwb_rnn.models.low_rank import (
+    LowRankConfig,
+    LowRankParameters,
+    filtered_inputs,
+    predictor,
+    transition_mean,
+)
+
+
+@torch.no_grad()
+def simulate(
+    config: LowRankConfig,
+    parameters: LowRankParameters,
+    inputs: Tensor,
+    generator: torch.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw latents (B, T, R) and observations (B, T, D) for inputs (B, T, U)."""
+    batch, bins, _ = inputs.shape
+    filtered = filtered_inputs(inputs, parameters.decay, config.filter_inputs)
+    draw = dict(generator=generator, device=generator.device, dtype=parameters.decay.dtype)
+    first = torch.randn(batch, config.rank, **draw)
+    latents = parameters.initial_mean + first @ parameters.initial_cholesky.T
+    path, seen = [], []
+    for t in range(bins):
+        eta = predictor(parameters, config.activation, latents, filtered[:, t])
+        path.append(latents)
+        seen.append(
+            observations.sample(eta, config.observation, config.link, parameters.observation_noise, generator)
+        )
+        noise = torch.randn(batch, config.rank, **draw) @ parameters.transition_cholesky.T
+        latents = transition_mean(parameters, config.activation, latents, filtered[:, t]) + noise
+    return torch.stack(path, 1).cpu().numpy(), torch.stack(seen, 1).cpu().numpy()
