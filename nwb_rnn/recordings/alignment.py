@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nwb_rnn.errors import InputError
-from nwb_rnn.recordings.binning import count_spikes, count_warped
+from nwb_rnn.recordings.binning import EDGE, count_spikes, count_warped
 from nwb_rnn.recordings.events import Moments, column_times, find_moments
 from nwb_rnn.recordings.grid import Grid
 from nwb_rnn.recordings.masks import observed_bins, within_trial
@@ -101,7 +101,7 @@ def align(
     values = fill(recording, traces, grid)
     moments, grid, values = _only_observed(moments, grid, values)
     notes = [*recording.dropped, *cut.notes, *moments.dropped]
-    attributes = {"window": list(cut.window), "until": until, "warp": ", ".join(warp) if warp else None}
+    attributes = {"window": _covered(cut, grid), "until": until, "warp": ", ".join(warp) if warp else None}
     return make_dataset(recording, traces, moments, grid, values, notes, attributes, inputs, behaviour)
 
 
@@ -193,6 +193,12 @@ def _warped(moments: Moments, grid: Grid, warp: Sequence[str], clock: str) -> tu
         raise InputError(f"no trial has all of the events {', '.join(names)}, so none can be warped to them")
     moments = moments.keep(known, f"one of {', '.join(names)} is NaN, so time cannot be warped")
     return moments, replace(grid.take(known), warp=make_warp(moments.times, anchors[known], names))
+
+
+def _covered(cut: Window, grid: Grid) -> list[float]:
+    """[begin, end] of the bins, s from the event; as asked for wherever rounding alone sets them apart."""
+    end, asked = float(grid.edges[-1]), cut.window[1]
+    return [cut.begin, asked if abs(end - asked) < 2 * EDGE * grid.bin_size else end]
 
 
 @dataclass(frozen=True, eq=False)

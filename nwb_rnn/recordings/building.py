@@ -286,18 +286,27 @@ def times_array(values: Any, what: str) -> np.ndarray:
 
 
 def extent(recording: Recording) -> tuple[float, float]:
-    """(first, last) second of anything recorded; intervals of observation and signals come first."""
+    """(first, last) second of what was recorded, s.
+
+    Spikes and intervals of observation tell, where there are any intervals; else spikes, signals and
+    behaviour together.
+    """
     ends: list[np.ndarray] = []
-    if recording.observed is not None and len(recording.observed.intervals):
-        ends.append(recording.observed.intervals.ravel())
     if recording.spikes is not None:
         ends.append(recording.spikes.times)
-    for traces in [*recording.signals.values(), *recording.behaviour.values()]:
-        if len(traces.timestamps):
-            period = traces.period if len(traces.timestamps) > 1 else 0.0
-            ends.append(np.array([traces.timestamps[0], traces.timestamps[-1] + period]))
+    if recording.observed is not None and len(recording.observed.intervals):
+        ends.append(recording.observed.intervals.ravel())
+    else:
+        ends += [_reach(t) for t in [*recording.signals.values(), *recording.behaviour.values()]]
     finite = [part[np.isfinite(part)] for part in ends]
     finite = [part for part in finite if len(part)]
     if not finite:
         return 0.0, 0.0
     return float(min(p.min() for p in finite)), float(max(p.max() for p in finite))
+
+
+def _reach(traces: Traces) -> np.ndarray:
+    """First sample, and one period after the last."""
+    stamps = traces.timestamps
+    period = traces.period if len(stamps) > 1 else 0.0
+    return np.array([stamps[0], stamps[-1] + period]) if len(stamps) else np.zeros(0)

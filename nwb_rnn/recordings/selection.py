@@ -30,7 +30,8 @@ def select_units(
     choice : a condition over the columns of the units, ``rate`` (spikes/s while observed), ``n_spikes``
         and ``id``, such as ``"quality == 'good' and rate > 1"``; or a list of ids; or (D,) booleans
     min_rate : smallest mean rate, spikes/s
-    region : one or several regions, compared without regard to case
+    region : one or several regions, compared without regard to case; where none is equal,
+        a region that contains the text counts
 
     Raises
     ------
@@ -63,15 +64,22 @@ def select_units(
 
 def chosen_units(recording: Recording, choice: str | Sequence[Any] | np.ndarray) -> np.ndarray:
     """(D,) bool for a condition, a list of ids, or booleans."""
-    units = recording.units
     if isinstance(choice, str):
-        return evaluate(choice, unit_columns(recording), units.name)
+        return evaluate(choice, unit_columns(recording), recording.units.name)
+    return chosen_rows(recording.units, choice)
+
+
+def chosen_rows(units: Table, choice: str | Sequence[Any] | np.ndarray) -> np.ndarray:
+    """(D,) bool for a condition over the columns of a table alone, a list of ids, or booleans."""
+    if isinstance(choice, str):
+        return evaluate(choice, {"id": units.ids, **units.columns}, units.name)
     choice = np.asarray(choice)
     if choice.dtype.kind == "b":
         if choice.shape != (len(units),):
             raise InputError(f"a choice of units by booleans needs {len(units)} of them, not {choice.shape}")
         return choice
-    missing = [i for i in choice.ravel().tolist() if i not in set(units.ids.tolist())]
+    known = set(units.ids.tolist())
+    missing = [i for i in choice.ravel().tolist() if i not in known]
     if missing:
         raise InputError(f"there are no units with ids {missing[:10]}; ids are {_some(units.ids)}")
     return np.isin(units.ids, choice)
@@ -100,7 +108,7 @@ def mean_rates(recording: Recording) -> np.ndarray:
 
 
 def in_region(units: Table, region: str | Sequence[str]) -> np.ndarray:
-    """(D,) bool, True for units of the region or regions."""
+    """(D,) bool, True for units whose region is, or if none is then contains, one of these."""
     wanted = {name.lower() for name in ([region] if isinstance(region, str) else region)}
     column = next((c for c in _REGION_COLUMNS if c in units.columns), None)
     if column is None:
@@ -108,8 +116,10 @@ def in_region(units: Table, region: str | Sequence[str]) -> np.ndarray:
         raise InputError(
             f"the units have no column of regions ({', '.join(_REGION_COLUMNS)}); they have {has}"
         )
-    lower = np.array([str(v).lower() for v in units.columns[column]])
-    found = np.isin(lower, list(wanted))
+    lower = [str(v).lower() for v in units.columns[column]]
+    found = np.array([text in wanted for text in lower])
+    if not found.any():
+        found = np.array([any(name in text for name in wanted) for text in lower])
     if not found.any():
         raise InputError(f"no unit is in {region!r}; regions are {_some(np.unique(units.columns[column]))}")
     return found

@@ -46,7 +46,7 @@ def make_window(
     past_stop: bool | None,
     time_reference: str,
 ) -> tuple[Moments, Window]:
-    """Whole bins for every trial, and the trials whose length is known; parameters as in `nwb_rnn.recordings.alignment.align`."""
+    """The trials whose length is known, and whole bins for each; parameters as in `align`."""
     if until is not None:
         if bins is not None:
             raise InputError("`bins` divides a fixed window; with `until`, give bin_size (s) instead")
