@@ -7,6 +7,7 @@ from typing import Any
 
 from nwb_rnn.errors import InputError
 from nwb_rnn.recordings.recording import Recording
+from nwb_rnn.sources.dandi_address import is_dandi_address
 
 __all__ = ["read"]
 
@@ -36,7 +37,7 @@ def read(source: Any, **options: Any) -> Recording:
     """
     if isinstance(source, Recording):
         return source
-    if isinstance(source, str) and _is_dandi(source):
+    if is_dandi_address(source):
         from nwb_rnn.sources.dandi import read_dandi
 
         return read_dandi(source, **options)
@@ -45,10 +46,6 @@ def read(source: Any, **options: Any) -> Recording:
 
         return read_nwb(source, **options)
     return _read_object(source, options)
-
-
-def _is_dandi(address: str) -> bool:
-    return address.lower().startswith("dandi:") or ("dandi" in address and address.startswith("http"))
 
 
 def _read_object(source: Any, options: dict[str, Any]) -> Recording:

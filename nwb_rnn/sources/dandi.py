@@ -68,9 +68,7 @@ def read_dandi(
         location = asset_location(address, found)
         copy = _copy(found, download, cache_folder(cache), progress)
         recording = _read(found, copy, options)
-    provenance = replace(
-        recording.provenance, kind="dandi", location=location, asset_id=found.identifier
-    )
+    provenance = replace(recording.provenance, kind="dandi", location=location, asset_id=found.identifier)
     return replace(recording, provenance=provenance)
 
 
@@ -107,6 +105,6 @@ def _read(asset: BaseRemoteAsset, copy: Path | None, options: dict[str, Any]) ->
 
     if copy is not None:
         return read_nwb(copy, **options)
-    from nwb_rnn.sources.dandi_stream import open_stream
+    from nwb_rnn.sources.dandi_stream import AssetUrl
 
-    return read_nwb(open_stream(asset), **options)
+    return read_nwb(AssetUrl(asset), **options)

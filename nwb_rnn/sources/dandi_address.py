@@ -11,11 +11,12 @@ from nwb_rnn.errors import InputError
 _VERSION = r"\d+\.\d+\.\d+|draft"
 _ASSET = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _SHORT = re.compile(
-    rf"(?P<instance>[a-z][a-z-]+):(?P<dandiset>\d{{6}})(?:/(?P<version>{_VERSION}))?(?:/(?P<path>.*))?", re.I
+    rf"(?P<instance>[a-z][a-z-]+):(?P<dandiset>\d{{6}})(?:/(?P<version>{_VERSION}))?(?:/(?P<path>.*))?",
+    re.I | re.S,
 )
 _SCHEME = re.compile(
     rf"dandi://(?P<instance>[\w.-]+)/(?P<dandiset>\d{{6}})(?:@(?P<version>{_VERSION}))?(?:/(?P<path>.*))?",
-    re.I,
+    re.I | re.S,
 )
 _URL_ASSET = re.compile(rf"/assets/(?P<asset>{_ASSET})(?:/|/download/?)?$", re.I)
 _URL_DANDISET = re.compile(

@@ -1,9 +1,9 @@
-"""Read byte ranges of a DANDI asset where it is, through remfile."""
+"""Where the bytes of a DANDI asset are, for reading only the ranges that are needed."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 from nwb_rnn.errors import SourceError
@@ -16,7 +16,7 @@ _UNSTATED = 600.0  # s that a signed address is used for when it does not say ho
 _LONGEST = 1800.0
 
 
-class SignedAddress:
+class AssetBytes:
     """The address of an asset's bytes, asked for anew before its signature runs out.
 
     remfile calls `get_url` before each read. The archive answers a download with a redirect to its
@@ -44,7 +44,7 @@ class SignedAddress:
             client.session.close()  # drops idle connections; the client stays usable
 
     def __repr__(self) -> str:
-        return f"SignedAddress(asset={self._asset.identifier})"
+        return f"AssetBytes(asset={self._asset.identifier})"
 
 
 def _lifetime(url: str) -> float:
@@ -56,18 +56,25 @@ def _lifetime(url: str) -> float:
     return min(float(stated) / 2, _LONGEST) if stated.isdigit() else _UNSTATED
 
 
-def open_stream(asset: BaseRemoteAsset) -> Any:
-    """A file-like object (`remfile.RemFile`) that reads only the parts of the asset that are asked for.
+class AssetUrl(str):
+    """The public web address of an asset, which knows how its bytes are reached.
 
-    Raises
-    ------
-    SourceError : the asset is a Zarr folder, which has no single address
+    Text for everyone, `signed` for remfile: so a signal that is read later, on demand, opens its source
+    again with an address that is still valid.
     """
-    if asset.asset_type.name != "BLOB":
-        raise SourceError(
-            f"{printable(asset.path)!r} is a Zarr folder, which this reader cannot stream; fetch it with "
-            "`dandi download` and read the folder"
-        )
-    import remfile
 
-    return remfile.RemFile(SignedAddress(asset), _size=asset.size)
+    signed: AssetBytes
+
+    def __new__(cls, asset: BaseRemoteAsset) -> AssetUrl:
+        """The address under which the archive offers the asset for download."""
+        if asset.asset_type.name != "BLOB":
+            raise SourceError(
+                f"{printable(asset.path)!r} is a Zarr folder, which cannot be streamed from an archive; "
+                "fetch it with `dandi download` and read the folder"
+            )
+        address = super().__new__(cls, asset.base_download_url)
+        address.signed = AssetBytes(asset)
+        return address
+
+    def __str__(self) -> str:
+        return self
