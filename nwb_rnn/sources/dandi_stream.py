@@ -59,11 +59,12 @@ def _lifetime(url: str) -> float:
 class AssetUrl(str):
     """The public web address of an asset, which knows how its bytes are reached.
 
-    Text for everyone, `signed` for remfile: so a signal that is read later, on demand, opens its source
+    Text for everyone, `signed` and `size` (bytes) for remfile: so a signal that is read later, on demand, opens its source
     again with an address that is still valid.
     """
 
     signed: AssetBytes
+    size: int
 
     def __new__(cls, asset: BaseRemoteAsset) -> AssetUrl:
         """The address under which the archive offers the asset for download."""
@@ -73,7 +74,7 @@ class AssetUrl(str):
                 "fetch it with `dandi download` and read the folder"
             )
         address = super().__new__(cls, asset.base_download_url)
-        address.signed = AssetBytes(asset)
+        address.signed, address.size = AssetBytes(asset), asset.size
         return address
 
     def __str__(self) -> str:

@@ -73,7 +73,8 @@ def _open_address(address: str, stack: ExitStack) -> Any:
 
     if address.rstrip("/").endswith(".zarr"):
         return _open_zarr(address)
-    remote = remfile.File(getattr(address, "signed", address))  # a DANDI asset signs its address anew
+    # a DANDI asset signs its address anew when it must, and knows its size
+    remote = remfile.File(getattr(address, "signed", address), _size=getattr(address, "size", None))
     stack.callback(_close, remote)
     return _hdf5_io(stack.enter_context(h5py.File(remote, "r")), public_location(address))
 
