@@ -104,7 +104,7 @@ class FixedPoints:
     __repr__ = __str__
 
     def to_dict(self) -> dict:
-        """Plain arrays and scalars only; complex arrays become `..._real` and `..._imag`; None is left out."""
+        """Plain arrays and scalars only; complex arrays become `..._real` and `..._imag`; no None."""
         result: dict = {}
         for item in fields(self):
             value = getattr(self, item.name)

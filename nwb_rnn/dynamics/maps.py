@@ -126,15 +126,21 @@ class LowRankMap:
         slope = self._slopes(self.currents(z))
         return np.einsum("rn,...n,nu->...ru", self.right_vectors, slope, input_weights, optimize=True)
 
-    def regions(self, z: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
+    def regions(self, z: np.ndarray, tolerance: float | np.ndarray = 0.0) -> np.ndarray:
         """(..., N) int8: how many kinks each unit has passed; −1 within `tolerance` of a kink."""
         x = self.currents(z)
         passed = np.zeros(x.shape, dtype=np.int8)
         for kink in self._kinks():
             passed += (x > kink).astype(np.int8)
-        for kink in self._kinks() if tolerance > 0 else ():
+        for kink in self._kinks() if np.any(tolerance) else ():
             passed[np.abs(x - kink) <= tolerance] = -1
         return passed
+
+    def slopes_beside(self, z: np.ndarray, units: np.ndarray) -> np.ndarray:
+        """(2, K) slopes of the K given units just below and just above their currents at z (R,)."""
+        x = self.currents(z)
+        reach = 1e-7 * (1.0 + np.abs(x) + np.abs(self.unit_bias))
+        return np.stack([self._slopes(x - reach)[units], self._slopes(x + reach)[units]])
 
     def simulate(self, z: np.ndarray, steps: int) -> np.ndarray:
         """The orbit from z (..., R): (steps + 1, ..., R), first the start itself."""

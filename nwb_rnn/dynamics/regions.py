@@ -1,0 +1,233 @@
+"""The published check: visit every linear region, solve its affine map, keep solutions inside their region.
+
+(Pals et al. 2024, arXiv 2406.16749: the kinks are H hyperplanes in R^R, which cut it into at most
+Σ_{r≤R} C(H, r) regions.) Finding each region once, without a list of those already seen: turn the axes at
+random and let a region be known by its lowest vertex along the first axis. A vertex, made by R hyperplanes,
+is lowest in exactly one of the 2^R regions that meet there: the one on the sides sign(λ_j), where
+e_1 = Σ λ_j n_j. Regions without a lowest vertex all cross the plane z_1 = −T for large T, where they are the
+regions of an arrangement in one dimension less: the same again, with its vertices made by R − 1
+hyperplanes, and so on. So every non-singular subset of r ≤ R hyperplanes stands for exactly one region. Its other
+signs are those of n_j·z + β_j at the vertex, whose free coordinates are −∞, the later ones faster: the
+coefficient of the last free coordinate decides, the constant only if all coefficients vanish.
+
+Where more than R hyperplanes meet in a point, offsets are thought of as shifted by ε_1 ≫ ε_2 ≫ … > 0 (simulation of
+simplicity, Edelsbrunner & Mücke 1990); this adds regions of no size, whose solutions, if any, lie on the
+point. Memory does not grow with the number of regions.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from scipy.optimize import linprog
+
+from nwb_rnn.dynamics.clusters import minimise_residual
+from nwb_rnn.dynamics.fixed_points import FixedPoints, characterise
+from nwb_rnn.dynamics.maps import LowRankMap
+from nwb_rnn.dynamics.piecewise_linear import ClippedSystem, latent_system
+from nwb_rnn.dynamics.region_kernels import BORDER, INSIDE, visit_regions
+from nwb_rnn.errors import InputError
+
+RECORDS = 20_000
+AXES_SEED = 20_240_616
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """The distinct kinks of all units as hyperplanes n·z + β = 0, |n| = 1.
+
+    Attributes
+    ----------
+    normals : (H, R)
+    offsets : (H,)
+    lower, upper : (N,) the hyperplane of each unit's kinks x = 0 and x = d (−1 where it has none)
+    lower_side, upper_side : (N,) ±1: on which side of it the unit has passed the kink; for a unit
+        without a hyperplane 1 if it has always passed the kink and −1 if never
+    """
+
+    normals: np.ndarray
+    offsets: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    lower_side: np.ndarray
+    upper_side: np.ndarray
+
+
+def arrange(system: ClippedSystem) -> Arrangement:
+    """Hyperplanes of a system; kinks that coincide (duplicated or scaled units) share one."""
+    units = len(system.offsets)
+    finite = np.isfinite(system.heights)
+    normals = np.concatenate([system.normals, system.normals])
+    offsets = np.concatenate([system.offsets, system.offsets - np.where(finite, system.heights, 0.0)])
+    length = np.linalg.norm(normals, axis=1)
+    is_plane = (length > 0) & np.concatenate([np.ones(units, bool), finite])
+    first = np.where(np.abs(normals) > 1e-12 * length[:, None], normals, 0.0)
+    leading = np.take_along_axis(first, (first != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
+    side = np.where(leading < 0, -1.0, 1.0)
+    scaled = (
+        np.concatenate([normals, offsets[:, None]], axis=1)
+        * (side / np.where(is_plane, length, 1.0))[:, None]
+    )
+    size = max(1.0, float(np.abs(scaled[is_plane, -1]).max(initial=0.0)))
+    keys = np.round(scaled[is_plane] / np.append(np.ones(system.rank), size), 13) + 0.0
+    _, kept, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    planes = scaled[is_plane][kept]
+    which = np.full(2 * units, -1)
+    which[is_plane] = index.reshape(-1)
+    constant = np.where(offsets > 0, 1.0, -1.0)
+    constant[units:][~finite] = -1.0
+    side = np.where(is_plane, side, constant)
+    return Arrangement(
+        np.ascontiguousarray(planes[:, :-1]),
+        np.ascontiguousarray(planes[:, -1]),
+        which[:units],
+        which[units:],
+        side[:units],
+        side[units:],
+    )
+
+
+def count_regions(network: LowRankMap) -> int:
+    """How many linear regions the network has, by visiting each; Σ_{r≤R} C(H, r) in general position."""
+    return _visit(latent_system(network), threads=1)[0]
+
+
+def enumerate_fixed_points(
+    network: LowRankMap, *, threads: int = 1, max_regions: float = 1e10
+) -> FixedPoints:
+    """All fixed points of a piecewise-linear network by visiting every linear region.
+
+    Slower than `exact_fixed_points` by orders of magnitude, and independent of it. `complete` is True
+    when every region was visited and no decision fell within its rounding.
+
+    Raises
+    ------
+    InputError : the activation is smooth, or there are more than `max_regions` regions.
+    """
+    if not network.is_piecewise_linear:
+        raise InputError(
+            f"Regions exist for piecewise-linear units only; this map has {network.activation!r}. "
+            'Use method="newton".'
+        )
+    system = latent_system(network)
+    planes = len(arrange(system).offsets)
+    most = sum(comb(planes, r) for r in range(network.rank + 1))
+    if most > max_regions:
+        raise InputError(
+            f"{planes} kinks in {network.rank} latents make up to {most:.2g} regions, more than max_regions = "
+            f'{max_regions:.2g}. Use method="exact", which does not visit them one by one.'
+        )
+    count, close, found, flags = _visit(system, threads)
+    return _conclude(network, count, close, found, flags)
+
+
+def _visit(system: ClippedSystem, threads: int):
+    """(regions, decisions within rounding, solutions (K, R), flags (K,)) over all subsets of hyperplanes."""
+    planes = arrange(system)
+    rank, total = system.rank, len(planes.offsets)
+    axes = np.linalg.qr(np.random.default_rng(AXES_SEED).standard_normal((rank, rank)))[0]
+    arguments = (
+        (np.ascontiguousarray(planes.normals @ axes), planes.offsets),
+        (planes.lower, planes.upper, planes.lower_side, planes.upper_side),
+        (
+            np.ascontiguousarray(system.linear @ axes),
+            system.constant,
+            np.ascontiguousarray(system.normals @ axes),
+            system.offsets,
+            system.weights,
+            system.heights,
+        ),
+    )
+    jobs = [(size, k) for size in range(rank + 1) for k in range(total if size and threads > 1 else 1)]
+
+    def run(job):
+        size, k = job
+        last = k + 1 if threads > 1 and size else total
+        found, flags = np.empty((RECORDS, rank)), np.empty(RECORDS, dtype=np.int64)
+        regions, close, kept = visit_regions(*arguments, size, k, last, found, flags)
+        if kept > RECORDS:
+            close, kept = close + 1, RECORDS
+        return regions, close, found[:kept] @ axes.T, flags[:kept]
+
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            results = list(pool.map(run, jobs))
+    else:
+        results = [run(job) for job in jobs]
+    regions, close, found, flags = zip(*results, strict=True)
+    return sum(regions), sum(close), np.concatenate(found), np.concatenate(flags)
+
+
+def _conclude(network, count, close, found, flags) -> FixedPoints:
+    """Merge solutions that several regions share, settle those on borders and lines, and report."""
+    places, kinds = [], []
+    scale = 1e-8 * (1.0 + np.abs(found).max(axis=1, initial=0.0))
+    for z, flag, reach in zip(found, flags, scale, strict=True):
+        better = minimise_residual(network, z, steps=5)
+        if flag == BORDER and network.residual(better) > 0.5 * reach**2 * 1e-6:
+            continue
+        if flag not in (INSIDE, BORDER):
+            inside = _point_on_flat(network, z)
+            if inside is None:
+                continue
+            z = inside
+        else:
+            z = better if np.abs(better - z).max() <= reach else z
+        near = [p for p, other in enumerate(places) if np.abs(other - z).max() <= reach]
+        if near:
+            continue
+        places.append(z)
+        kinds.append("" if flag == INSIDE else "kink" if flag == BORDER else "degenerate")
+    order = np.argsort([np.linalg.norm(z) for z in places], kind="stable")
+    location = np.array(places).reshape(-1, network.rank)[order]
+    named = {p: kinds[k] for p, k in enumerate(order) if kinds[k]}
+    doubts = [f"{close} decisions fell within rounding (kinks that meet in one point)"] if close else []
+    doubts += [f"{len(named)} points lie on kinks or on lines of fixed points"] if named else []
+    proof = (
+        f"All {count:,} linear regions were visited and solved in float64, every decision outside rounding."
+    )
+    if doubts:
+        proof = f"{count:,} linear regions were visited; not proved complete: {'; '.join(doubts)}."
+    return characterise(
+        location,
+        network.jacobian(location),
+        residual=network.residual(location),
+        bin_size=network.bin_size,
+        kind=named,
+        regions=network.regions(location, tolerance=1e-9 * (1 + np.abs(network.currents(location)))),
+        complete=not doubts,
+        proof=proof,
+        method="enumerate",
+    )
+
+
+def _point_on_flat(network: LowRankMap, inside: np.ndarray) -> np.ndarray | None:
+    """A fixed point in the closed region of the vertex `inside`, where I − J is singular; None if it has none.
+
+    Linear program: (I − J) z = b with every unit on the side of its kinks that it has at `inside`.
+    """
+    system = latent_system(network)
+    x = system.normals @ inside + system.offsets
+    on, full = x > 0, x >= system.heights
+    linear = on & ~full
+    matrix = system.linear + (system.weights[linear].T @ system.normals[linear])
+    constant = system.constant + system.weights[linear].T @ system.offsets[linear]
+    constant = constant + system.weights[full].T @ system.heights[full]
+    finite = np.isfinite(system.heights)
+    rows = [np.where(on, -1.0, 1.0)[:, None] * system.normals]
+    limits = [np.where(on, 1.0, -1.0) * system.offsets]
+    rows.append((np.where(full, -1.0, 1.0)[:, None] * system.normals)[finite])
+    limits.append((np.where(full, 1.0, -1.0) * (system.offsets - system.heights))[finite])
+    answer = linprog(
+        np.zeros(network.rank),
+        A_ub=np.concatenate(rows) if len(x) else None,
+        b_ub=np.concatenate(limits) if len(x) else None,
+        A_eq=matrix,
+        b_eq=-constant,
+        bounds=(None, None),
+        method="highs",
+    )
+    return answer.x if answer.success else None
