@@ -1,0 +1,1 @@
+"""Small objects of every type, for tests of this package and of others."""
