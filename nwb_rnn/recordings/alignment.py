@@ -99,7 +99,7 @@ def align(
         moments, grid = _warped(moments, grid, warp, time_reference)
     check_memory(grid, len(traces.channels if traces else recording.units), moments.table.ids)
     values = fill(recording, traces, grid)
-    moments, grid, values = _only_observed(moments, grid, values)
+    moments, grid, values = keep_observed(moments, grid, values)
     notes = [*recording.dropped, *cut.notes, *moments.dropped]
     attributes = {"window": _covered(cut, grid), "until": until, "warp": ", ".join(warp) if warp else None}
     return make_dataset(recording, traces, moments, grid, values, notes, attributes, inputs, behaviour)
@@ -255,7 +255,8 @@ def _simplest(mask: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _only_observed(moments: Moments, grid: Grid, values: Values) -> tuple[Moments, Grid, Values]:
+def keep_observed(moments: Moments, grid: Grid, values: Values) -> tuple[Moments, Grid, Values]:
+    """Without the trials of which no bin was observed, which are reported."""
     seen = values.mask.reshape(len(values.mask), -1).any(axis=1)
     if seen.all():
         return moments, grid, values

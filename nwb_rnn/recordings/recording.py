@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     import xarray
 
     from nwb_rnn.recordings.on_demand import OnDemand
+
+
+_JITTER = 1e-3
+"""Share of the sampling period by which the steps of a regular signal may differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,10 +107,16 @@ class Traces:
     physical_unit: str = "unknown"
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def period(self) -> float:
-        """Median time between two samples, s (NaN for fewer than two samples)."""
-        return float(np.median(np.diff(self.timestamps))) if len(self.timestamps) > 1 else float("nan")
+        """Time between two samples, s: exact for regular sampling, else the median; NaN below two samples."""
+        if len(self.timestamps) < 2:
+            return float("nan")
+        steps = np.diff(self.timestamps)
+        median = float(np.median(steps))
+        if np.all(np.abs(steps - median) <= _JITTER * median):
+            return float(f"{(self.timestamps[-1] - self.timestamps[0]) / len(steps):.14g}")
+        return median
 
     def channel_table(self) -> Table:
         """The channels as a table of units."""

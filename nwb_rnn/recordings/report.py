@@ -23,7 +23,8 @@ def report(dropped: Iterable[Dropped]) -> str:
         shown = ", ".join(str(i) for i in item.ids[:IDS_SHOWN])
         more = f", ... ({len(item.ids)} in all)" if len(item.ids) > IDS_SHOWN else ""
         plural = "s" if len(item.ids) != 1 else ""
-        lines.append(f"{item.what}{plural} {shown}{more}: {item.reason}")
+        subject = f"{item.what}{plural} {shown}{more}" if item.ids else item.what
+        lines.append(f"{subject}: {item.reason}")
     return "\n".join(lines) if lines else "nothing was dropped"
 
 

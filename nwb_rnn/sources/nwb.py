@@ -75,14 +75,17 @@ def read_nwb(
         signals = read_signals(contents, location, signal, keep_rejected, notes)
         if not signals and "spikes" not in parts:
             raise InputError(_nothing(nwbfile, contents, location, notes))
+        intervals, events = contents.read_intervals(notes), contents.read_events(notes)
+        behaviour = read_traces(contents, location, notes)
+        tables = [*(["units"] if parts else []), *intervals, *events]
         return Recording.build(
             **parts,
             signals=signals,
             traces=signals[_named(signals, signal)] if signal else None,
-            intervals=contents.read_intervals(notes),
-            events=contents.read_events(notes),
-            behaviour=read_traces(contents, location, notes),
-            provenance=_provenance(nwbfile, location, contents),
+            intervals=intervals,
+            events=events,
+            behaviour=behaviour,
+            provenance=_provenance(nwbfile, location, [*tables, *signals, *behaviour]),
             dropped=notes,
             description=_description(nwbfile, notes),
         )
@@ -139,9 +142,8 @@ def _nothing(nwbfile: Any, contents: Contents, location: str, notes: list[Droppe
     )
 
 
-def _provenance(nwbfile: Any, location: str, contents: Contents) -> Provenance:
+def _provenance(nwbfile: Any, location: str, tables: Sequence[str]) -> Provenance:
     subject = nwbfile.subject
-    tables = [*(["units"] if contents.units is not None else []), *contents.names()]
     return Provenance(
         kind="nwb",
         location=public_location(location),

@@ -52,10 +52,6 @@ class Contents:
     others: list[str] = field(default_factory=list)
     notes: list[Dropped] = field(default_factory=list)
 
-    def names(self) -> list[str]:
-        """Names of all tables and signals."""
-        return [*self.intervals, *self.events, *self.rois, *self.electrical, *self.series]
-
     def read_intervals(self, notes: list[Dropped]) -> dict[str, Table]:
         """Every table of intervals."""
         read = {name: _intervals(name, item, notes) for name, item in self.intervals.items()}
