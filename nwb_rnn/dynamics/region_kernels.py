@@ -26,8 +26,11 @@ def next_subset(subset, size, total):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sign_at_vertex(j, planes, subset, size, inverse, mix):
-    """(sign of plane j at the vertex of `subset` with its free coordinates at −∞, 1 if within rounding)."""
+def sign_at_vertex(j, planes, subset, size, inverse, mix, tolerance):
+    """(sign of plane j at the vertex of `subset` with its free coordinates at −∞, 1 if within rounding).
+
+    Planes through the origin (β = 0 exactly) that meet there are known to meet: no doubt arises.
+    """
     normals, offsets = planes
     rank = normals.shape[1]
     free = rank - size
@@ -42,7 +45,7 @@ def sign_at_vertex(j, planes, subset, size, inverse, mix):
             term = mix[a] * normals[subset[a], k]
             slope -= term
             scale += abs(term)
-        if abs(slope) > CLOSE * scale:
+        if abs(slope) > tolerance * scale:
             return (-1.0 if slope > 0.0 else 1.0), 0
     value = offsets[j]
     scale = abs(value)
@@ -50,14 +53,47 @@ def sign_at_vertex(j, planes, subset, size, inverse, mix):
         term = mix[a] * offsets[subset[a]]
         value -= term
         scale += abs(term)
-    if abs(value) > CLOSE * scale:
+    if abs(value) > tolerance * scale:
         return (1.0 if value > 0.0 else -1.0), 0
+    doubt = 0 if scale == 0.0 else 1
     for a in range(size):
         if subset[a] > j:
             break
-        if abs(mix[a]) > CLOSE:
-            return (-1.0 if mix[a] > 0.0 else 1.0), 1
-    return 1.0, 1
+        if abs(mix[a]) > tolerance:
+            return (-1.0 if mix[a] > 0.0 else 1.0), doubt
+    return 1.0, doubt
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def signs_at_vertex(planes, subset, size, inverse, mix, tolerance, vertex, signs):
+    """Signs of all planes for the region whose lowest vertex `subset` makes; counts those within rounding."""
+    normals, offsets = planes
+    total, rank = normals.shape
+    whole = size == rank
+    if whole:
+        for r in range(rank):
+            vertex[r] = 0.0
+            for a in range(size):
+                vertex[r] -= inverse[r, a] * offsets[subset[a]]
+    close = 0
+    for j in range(total):
+        if whole:
+            value = offsets[j]
+            scale = abs(value)
+            for r in range(rank):
+                term = normals[j, r] * vertex[r]
+                value += term
+                scale += abs(term)
+            if abs(value) > 100.0 * tolerance * scale:
+                signs[j] = 1.0 if value > 0.0 else -1.0
+                continue
+        signs[j], doubt = sign_at_vertex(j, planes, subset, size, inverse, mix, tolerance)
+        for a in range(size):
+            if subset[a] == j:
+                signs[j] = 1.0 if inverse[0, a] > 0.0 else -1.0
+                doubt = 0
+        close += doubt
+    return close
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -129,11 +165,11 @@ def solve_region(signs, planes, kinks, system, room, answer):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def visit_regions(planes, kinks, system, size, start, stop, found, flags):
+def visit_regions(planes, kinks, system, size, start, stop, found, flags, flat):
     """Visit the region of every non-singular subset of `size` planes whose first is in start … stop − 1.
 
-    found : (K, R) solutions; flags : (K,) INSIDE or BORDER; for FLAT (singular I − J) `found` holds signs'
-    interior point as far as known. Returns (regions, decisions within rounding, records needed).
+    found : (K, R) solutions; flags : (K,) INSIDE or BORDER; flat : (F, H) int8 signs of regions where
+    I − J is singular. Returns (regions, decisions within rounding, solutions met, flat regions met).
     """
     normals = planes[0]
     total, rank = normals.shape
@@ -142,11 +178,11 @@ def visit_regions(planes, kinks, system, size, start, stop, found, flags):
     for k in range(size):
         subset[k] = start + k
     if size and subset[size - 1] >= total:
-        return 0, 0, 0
+        return 0, 0, 0, 0
     square, inverse, work = np.empty((size, size)), np.empty((size, size)), np.empty((size, size))
     room = (np.empty((rank, rank)), np.empty(rank), np.empty((rank, rank)), np.empty((rank, rank)))
     signs, mix, answer = np.empty(total), np.empty(max(size, 1)), np.empty(rank)
-    regions, close, kept = 0, 0, 0
+    regions, close, kept, level = 0, 0, 0, 0
     while size == 0 or subset[0] < stop:
         for a in range(size):
             for b in range(size):
@@ -155,18 +191,21 @@ def visit_regions(planes, kinks, system, size, start, stop, found, flags):
         for a in range(size):
             regular = regular and abs(inverse[0, a]) < 1e12
         if regular:
-            for j in range(total):
-                signs[j], doubt = sign_at_vertex(j, planes, subset, size, inverse, mix)
-                close += doubt
-            for a in range(size):
-                signs[subset[a]] = 1.0 if inverse[0, a] > 0.0 else -1.0
+            close += signs_at_vertex(
+                planes, subset, size, inverse, mix, max(CLOSE, 1e-14 * big), answer, signs
+            )
             regions += 1
             flag = solve_region(signs, planes, kinks, system, room, answer)
-            if flag >= 0:
+            if flag == FLAT:
+                if level < flat.shape[0]:
+                    for j in range(total):
+                        flat[level, j] = np.int8(signs[j])
+                level += 1
+            elif flag >= 0:
                 if kept < flags.shape[0]:
                     found[kept] = answer
                     flags[kept] = flag
                 kept += 1
         if size == 0 or not next_subset(subset, size, total):
             break
-    return regions, close, kept
+    return regions, close, kept, level

@@ -6,13 +6,13 @@ random and let a region be known by its lowest vertex along the first axis. A ve
 is lowest in exactly one of the 2^R regions that meet there: the one on the sides sign(λ_j), where
 e_1 = Σ λ_j n_j. Regions without a lowest vertex all cross the plane z_1 = −T for large T, where they are the
 regions of an arrangement in one dimension less: the same again, with its vertices made by R − 1
-hyperplanes, and so on. So every non-singular subset of r ≤ R hyperplanes stands for exactly one region. Its other
-signs are those of n_j·z + β_j at the vertex, whose free coordinates are −∞, the later ones faster: the
-coefficient of the last free coordinate decides, the constant only if all coefficients vanish.
+hyperplanes, and so on. So every non-singular subset of r ≤ R hyperplanes stands for exactly one region.
+Its other signs are those of n_j·z + β_j at the vertex, whose free coordinates are −∞, the later ones
+faster: the coefficient of the last free coordinate decides, the constant only if all of them vanish.
 
-Where more than R hyperplanes meet in a point, offsets are thought of as shifted by ε_1 ≫ ε_2 ≫ … > 0 (simulation of
-simplicity, Edelsbrunner & Mücke 1990); this adds regions of no size, whose solutions, if any, lie on the
-point. Memory does not grow with the number of regions.
+Where more than R hyperplanes meet in a point, offsets are thought of as shifted by ε_1 ≫ ε_2 ≫ … > 0
+(simulation of simplicity, Edelsbrunner & Mücke 1990); this adds regions of no size, whose solutions, if
+any, lie on the point. Memory does not grow with the number of regions.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from nwb_rnn.dynamics.region_kernels import BORDER, INSIDE, visit_regions
 from nwb_rnn.errors import InputError
 
 RECORDS = 20_000
+FLAT_RECORDS = 200
 AXES_SEED = 20_240_616
 
 
@@ -92,7 +93,8 @@ def arrange(system: ClippedSystem) -> Arrangement:
 
 def count_regions(network: LowRankMap) -> int:
     """How many linear regions the network has, by visiting each; Σ_{r≤R} C(H, r) in general position."""
-    return _visit(latent_system(network), threads=1)[0]
+    system = latent_system(network)
+    return visit(system, arrange(system), threads=1).regions
 
 
 def enumerate_fixed_points(
@@ -113,20 +115,37 @@ def enumerate_fixed_points(
             'Use method="newton".'
         )
     system = latent_system(network)
-    planes = len(arrange(system).offsets)
-    most = sum(comb(planes, r) for r in range(network.rank + 1))
+    planes = arrange(system)
+    most = sum(comb(len(planes.offsets), r) for r in range(network.rank + 1))
     if most > max_regions:
         raise InputError(
-            f"{planes} kinks in {network.rank} latents make up to {most:.2g} regions, more than max_regions = "
-            f'{max_regions:.2g}. Use method="exact", which does not visit them one by one.'
+            f"{len(planes.offsets)} kinks in {network.rank} latents make up to {most:.2g} regions, more than "
+            f'max_regions = {max_regions:.2g}. Use method="exact", which does not visit them one by one.'
         )
-    count, close, found, flags = _visit(system, threads)
-    return _conclude(network, count, close, found, flags)
+    return _conclude(network, system, planes, visit(system, planes, threads))
 
 
-def _visit(system: ClippedSystem, threads: int):
-    """(regions, decisions within rounding, solutions (K, R), flags (K,)) over all subsets of hyperplanes."""
-    planes = arrange(system)
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """Outcome of a walk over all regions.
+
+    Attributes
+    ----------
+    regions : how many
+    close : decisions that fell within rounding
+    found : (K, R) solutions; flags (K,) INSIDE or BORDER
+    flat : (F, H) int8 signs of the regions where I − J is singular
+    """
+
+    regions: int
+    close: int
+    found: np.ndarray
+    flags: np.ndarray
+    flat: np.ndarray
+
+
+def visit(system: ClippedSystem, planes: Arrangement, threads: int) -> Visit:
+    """Solve the affine map of every region once, subset by subset of the hyperplanes."""
     rank, total = system.rank, len(planes.offsets)
     axes = np.linalg.qr(np.random.default_rng(AXES_SEED).standard_normal((rank, rank)))[0]
     arguments = (
@@ -141,90 +160,96 @@ def _visit(system: ClippedSystem, threads: int):
             system.heights,
         ),
     )
-    jobs = [(size, k) for size in range(rank + 1) for k in range(total if size and threads > 1 else 1)]
 
     def run(job):
-        size, k = job
-        last = k + 1 if threads > 1 and size else total
+        size, first, last = job
         found, flags = np.empty((RECORDS, rank)), np.empty(RECORDS, dtype=np.int64)
-        regions, close, kept = visit_regions(*arguments, size, k, last, found, flags)
-        if kept > RECORDS:
-            close, kept = close + 1, RECORDS
-        return regions, close, found[:kept] @ axes.T, flags[:kept]
+        flat = np.empty((FLAT_RECORDS, total), dtype=np.int8)
+        regions, close, kept, level = visit_regions(*arguments, size, first, last, found, flags, flat)
+        lost = max(kept - RECORDS, 0) + max(level - FLAT_RECORDS, 0)
+        return Visit(regions, close + lost, found[:kept] @ axes.T, flags[:kept], flat[:level])
 
-    if threads > 1:
+    if threads == 1:
+        results = [run((size, 0, total)) for size in range(min(rank, total) + 1)]
+    else:
+        jobs = [(0, 0, total)]
+        jobs += [(size, k, k + 1) for size in range(1, rank + 1) for k in range(total - size + 1)]
         with ThreadPoolExecutor(threads) as pool:
             results = list(pool.map(run, jobs))
-    else:
-        results = [run(job) for job in jobs]
-    regions, close, found, flags = zip(*results, strict=True)
-    return sum(regions), sum(close), np.concatenate(found), np.concatenate(flags)
-
-
-def _conclude(network, count, close, found, flags) -> FixedPoints:
-    """Merge solutions that several regions share, settle those on borders and lines, and report."""
-    places, kinds = [], []
-    scale = 1e-8 * (1.0 + np.abs(found).max(axis=1, initial=0.0))
-    for z, flag, reach in zip(found, flags, scale, strict=True):
-        better = minimise_residual(network, z, steps=5)
-        if flag == BORDER and network.residual(better) > 0.5 * reach**2 * 1e-6:
-            continue
-        if flag not in (INSIDE, BORDER):
-            inside = _point_on_flat(network, z)
-            if inside is None:
-                continue
-            z = inside
-        else:
-            z = better if np.abs(better - z).max() <= reach else z
-        near = [p for p, other in enumerate(places) if np.abs(other - z).max() <= reach]
-        if near:
-            continue
-        places.append(z)
-        kinds.append("" if flag == INSIDE else "kink" if flag == BORDER else "degenerate")
-    order = np.argsort([np.linalg.norm(z) for z in places], kind="stable")
-    location = np.array(places).reshape(-1, network.rank)[order]
-    named = {p: kinds[k] for p, k in enumerate(order) if kinds[k]}
-    doubts = [f"{close} decisions fell within rounding (kinks that meet in one point)"] if close else []
-    doubts += [f"{len(named)} points lie on kinks or on lines of fixed points"] if named else []
-    proof = (
-        f"All {count:,} linear regions were visited and solved in float64, every decision outside rounding."
+    return Visit(
+        sum(result.regions for result in results),
+        sum(result.close for result in results),
+        np.concatenate([result.found for result in results]),
+        np.concatenate([result.flags for result in results]),
+        np.concatenate([result.flat for result in results]),
     )
+
+
+def _settle(network, system, planes, walk: Visit) -> list[tuple[np.ndarray, str]]:
+    """Points (location, kind or "") from the walk, those that several regions share taken once."""
+    points: list[tuple[np.ndarray, str]] = []
+
+    def add(z, kind, reach):
+        if all(np.abs(other - z).max() > reach for other, _ in points):
+            points.append((z, kind))
+
+    for z, flag in sorted(zip(walk.found, walk.flags, strict=True), key=lambda pair: pair[1]):
+        reach = 1e-8 * (1.0 + np.abs(z).max())
+        better = minimise_residual(network, z, steps=5)
+        if np.abs(better - z).max() <= reach:
+            z = better
+        elif flag == BORDER:
+            continue
+        add(z, "" if flag == INSIDE else "kink", reach)
+    for signs in walk.flat:
+        z = _point_on_flat(system, planes, signs)
+        if z is not None:
+            add(z, "degenerate", 1e-8 * (1.0 + np.abs(z).max()))
+    return points
+
+
+def _conclude(network, system, planes, walk: Visit) -> FixedPoints:
+    """Name the points and say what is known."""
+    points = sorted(_settle(network, system, planes, walk), key=lambda point: np.linalg.norm(point[0]))
+    location = np.array([z for z, _ in points]).reshape(-1, network.rank)
+    named = {p: kind for p, (_, kind) in enumerate(points) if kind}
+    doubts = []
+    if walk.close:
+        doubts.append(f"{walk.close:,} decisions fell within rounding (kinks that meet in one point)")
+    if named:
+        doubts.append(f"{len(named)} points lie on kinks or on lines of fixed points")
+    proof = f"All {walk.regions:,} linear regions were solved in float64, every decision outside rounding."
     if doubts:
-        proof = f"{count:,} linear regions were visited; not proved complete: {'; '.join(doubts)}."
+        proof = f"{walk.regions:,} linear regions were visited; not proved complete: {'; '.join(doubts)}."
     return characterise(
         location,
         network.jacobian(location),
         residual=network.residual(location),
         bin_size=network.bin_size,
         kind=named,
-        regions=network.regions(location, tolerance=1e-9 * (1 + np.abs(network.currents(location)))),
+        regions=network.regions(location, tolerance=1e-12 * (1 + np.abs(network.currents(location)))),
         complete=not doubts,
         proof=proof,
         method="enumerate",
     )
 
 
-def _point_on_flat(network: LowRankMap, inside: np.ndarray) -> np.ndarray | None:
-    """A fixed point in the closed region of the vertex `inside`, where I − J is singular; None if it has none.
+def _point_on_flat(system: ClippedSystem, planes: Arrangement, signs: np.ndarray) -> np.ndarray | None:
+    """A fixed point in the closed region with these signs, where I − J is singular; None if it has none.
 
-    Linear program: (I − J) z = b with every unit on the side of its kinks that it has at `inside`.
+    A linear program: H(z) = 0 with z on the given side of every hyperplane.
     """
-    system = latent_system(network)
-    x = system.normals @ inside + system.offsets
-    on, full = x > 0, x >= system.heights
+    on = np.where(planes.lower < 0, planes.lower_side, planes.lower_side * signs[planes.lower]) > 0
+    full = np.where(planes.upper < 0, planes.upper_side, planes.upper_side * signs[planes.upper]) > 0
+    full &= on
     linear = on & ~full
-    matrix = system.linear + (system.weights[linear].T @ system.normals[linear])
+    matrix = system.linear + system.weights[linear].T @ system.normals[linear]
     constant = system.constant + system.weights[linear].T @ system.offsets[linear]
     constant = constant + system.weights[full].T @ system.heights[full]
-    finite = np.isfinite(system.heights)
-    rows = [np.where(on, -1.0, 1.0)[:, None] * system.normals]
-    limits = [np.where(on, 1.0, -1.0) * system.offsets]
-    rows.append((np.where(full, -1.0, 1.0)[:, None] * system.normals)[finite])
-    limits.append((np.where(full, 1.0, -1.0) * (system.offsets - system.heights))[finite])
     answer = linprog(
-        np.zeros(network.rank),
-        A_ub=np.concatenate(rows) if len(x) else None,
-        b_ub=np.concatenate(limits) if len(x) else None,
+        np.zeros(system.rank),
+        A_ub=-signs[:, None] * planes.normals if len(signs) else None,
+        b_ub=signs * planes.offsets if len(signs) else None,
         A_eq=matrix,
         b_eq=-constant,
         bounds=(None, None),
