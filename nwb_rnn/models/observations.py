@@ -18,7 +18,7 @@ from torch import Tensor
 OBSERVATIONS = ("gaussian", "poisson")
 LINKS = ("softplus", "exp", "identity")
 
-_SMALLEST_RATE = 1e-7  # counts per bin; keeps log(rate) finite in float32 where softplus underflows
+SMALLEST_RATE = 1e-7  # counts per bin; keeps log(rate) finite in float32 where softplus underflows
 
 
 def mean(predictor: Tensor, observation: str, link: str) -> Tensor:
@@ -27,7 +27,7 @@ def mean(predictor: Tensor, observation: str, link: str) -> Tensor:
         return predictor
     if link == "exp":
         return torch.exp(predictor)
-    return torch.nn.functional.softplus(predictor) + _SMALLEST_RATE
+    return torch.nn.functional.softplus(predictor) + SMALLEST_RATE
 
 
 def log_likelihood(
