@@ -50,6 +50,7 @@ class Faults:
     cuts: int = 0
     flip_byte_at: int | None = None  # change this byte of every answer that holds it
     ignore_range: bool = False
+    status: int | None = None  # refuse everything with this
 
 
 @dataclass(frozen=True)
@@ -500,6 +501,8 @@ class _Store(_Handler):
 @_route(_Store.routes, "GET", "/blobs/{blob}")
 def _blob(handler: _Store, blob: str) -> None:
     world = handler.world
+    if world.faults.status is not None:
+        raise _Refusal(world.faults.status, "Refused")
     if blob not in world.blobs:
         raise _Refusal(404, "No such key")
     if blob in world.embargoed_blobs:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from nwb_rnn.errors import SourceError
@@ -24,11 +24,13 @@ from nwb_rnn.sources.dandi_address import printable
 from nwb_rnn.sources.dandi_client import readable_size
 
 if TYPE_CHECKING:
+    import requests
     from dandi.dandiapi import BaseRemoteAsset
+    from tqdm import tqdm
 
 ATTEMPTS = 5  # in a row without a new byte
 PAUSE = 0.5  # s before the second attempt; doubles each time
-_CHUNK = 1 << 20
+CHUNK = 1 << 18  # bytes; what is lost of a broken connection
 _DIGESTS = ("dandi:dandi-etag", "dandi:sha2-256")
 
 
@@ -125,6 +127,7 @@ def _alone(path: Path) -> Iterator[None]:
 
     lock = InterProcessLock(path.with_name(path.name + ".lock"))
     if not lock.acquire(blocking=False):
+        lock.lockfile.close()
         raise SourceError(f"another process is downloading {path}; wait for it, or leave download=False")
     try:
         yield
@@ -153,25 +156,14 @@ def _fetch(asset: BaseRemoteAsset, part: Path, progress: bool) -> None:
     import requests
     from tqdm import tqdm
 
-    chunks_from = asset.get_download_file_iter(chunk_size=_CHUNK)
+    shown = {"unit": "B", "unit_scale": True, "disable": None if progress else True}
     fruitless = 0
-    with (
-        open(part, "ab") as file,
-        tqdm(
-            total=asset.size,
-            initial=file.tell(),
-            unit="B",
-            unit_scale=True,
-            disable=None if progress else True,
-        ) as bar,
-    ):
+    with open(part, "ab") as file, tqdm(total=asset.size, initial=file.tell(), **shown) as bar:
         while file.tell() < asset.size:
             start = file.tell()
             try:
-                for chunk in chunks_from(start):
-                    _append(file, chunk, asset, part)
-                    bar.update(len(chunk))
-                broken: object = "the connection closed early"
+                _append_rest(asset, file, part, bar)
+                broken = "the connection closed early"
             except requests.RequestException as error:
                 broken = _unless_final(error)
             fruitless = 0 if file.tell() > start else fruitless + 1
@@ -185,7 +177,37 @@ def _fetch(asset: BaseRemoteAsset, part: Path, progress: bool) -> None:
                 time.sleep(PAUSE * 2 ** (fruitless - 1))
 
 
-def _append(file, chunk: bytes, asset: BaseRemoteAsset, part: Path) -> None:
+def _append_rest(asset: BaseRemoteAsset, file: BinaryIO, part: Path, bar: tqdm) -> None:
+    """One request for all that is missing, written as it comes."""
+    start = file.tell()
+    with _answers(asset) as answers:
+        for chunk in asset.get_download_file_iter(chunk_size=CHUNK)(start):
+            if start and answers[-1].status_code == 200:  # the whole file, though a range was asked for
+                start = file.seek(file.truncate(0))
+                bar.reset()
+            _append(file, chunk, asset, part)
+            bar.update(len(chunk))
+
+
+@contextmanager
+def _answers(asset: BaseRemoteAsset) -> Iterator[list[requests.Response]]:
+    """The answers to the client's requests, closed at the end; its own iterator leaves broken ones open."""
+    answers: list[requests.Response] = []
+    hooks = asset.client.session.hooks["response"]
+
+    def keep(answer: requests.Response, *_: object, **__: object) -> None:
+        answers.append(answer)
+
+    hooks.append(keep)
+    try:
+        yield answers
+    finally:
+        hooks.remove(keep)
+        for answer in answers:
+            answer.close()
+
+
+def _append(file: BinaryIO, chunk: bytes, asset: BaseRemoteAsset, part: Path) -> None:
     if file.tell() + len(chunk) > asset.size:
         file.close()
         part.unlink()

@@ -125,12 +125,15 @@ def plain_errors(what: str, secret: str = "") -> Iterator[None]:
     """Turn any error of the client into a `SourceError` that holds neither the token nor a signature."""
     try:
         yield
-        return
     except NwbRnnError:
         raise
     except Exception as error:
-        message = f"{what}: {_explained(error, secret)}"
-    raise SourceError(message)  # outside the handler: the original error may hold secrets, so no chain
+        failure = SourceError(f"{what}: {_explained(error, secret)}")
+        try:
+            raise failure from None
+        except SourceError:
+            failure.__context__ = None  # the client's error holds its session, and that the token
+            raise
 
 
 def _explained(error: Exception, secret: str) -> str:

@@ -59,8 +59,8 @@ def _lifetime(url: str) -> float:
 class AssetUrl(str):
     """The public web address of an asset, which knows how its bytes are reached.
 
-    Text for everyone, `signed` and `size` (bytes) for remfile: so a signal that is read later, on demand, opens its source
-    again with an address that is still valid.
+    Text for everyone, `signed` and `size` (bytes) for remfile: so a signal that is read later, on demand,
+    opens its source again with an address that is still valid.
     """
 
     signed: AssetBytes
