@@ -188,9 +188,11 @@ def visit_regions(planes, kinks, system, size, start, stop, found, flags, flat):
             for b in range(size):
                 square[a, b] = normals[subset[a], free + b]
         regular = invert(square, inverse, work)
-        for a in range(size):
-            regular = regular and abs(inverse[0, a]) < 1e12
-        if regular:
+        big = 0.0
+        for a in range(size if regular else 0):
+            for b in range(size):
+                big = max(big, abs(inverse[a, b]))
+        if regular and big < 1e11:
             close += signs_at_vertex(
                 planes, subset, size, inverse, mix, max(CLOSE, 1e-14 * big), answer, signs
             )
