@@ -62,7 +62,7 @@ def evaluate(expression: str, columns: Mapping[str, np.ndarray], table: str) -> 
         tree = ast.parse(expression.strip(), mode="eval")
         with np.errstate(all="ignore"):
             result = _Walker(columns, table, expression).value(tree.body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         reason = getattr(error, "msg", None) or str(error) or type(error).__name__
@@ -182,14 +182,14 @@ class _Walker:
 def _constant(value: bool | int | float | str) -> Any:
     if isinstance(value, str | bool):
         return np.asarray(value)
-    return np.asarray(value if isinstance(value, int) and abs(value) < 2**62 else float(value))
+    return np.asarray(value if isinstance(value, int) and abs(value) < 2**53 else float(value))
 
 
 def _number(value: Any) -> np.ndarray:
     array = np.asarray(value)
     if isinstance(value, list) or array.dtype.kind not in "fiub":
         raise TypeError("arithmetic needs numbers")
-    return array.astype(float) if array.dtype.kind in "bu" else array
+    return array.astype(float)
 
 
 def _truth(value: Any, expression: str) -> np.ndarray:
