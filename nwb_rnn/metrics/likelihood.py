@@ -40,4 +40,4 @@ def bits_per_spike(
         mean = np.where(mask, counts, 0).sum((0, 1)) / np.maximum(mask.sum((0, 1)), 1)
     null = np.broadcast_to(mean, counts.shape)
     gain = poisson_log_likelihood(expected, counts, mask) - poisson_log_likelihood(null, counts, mask)
-    return gain / (float(spikes) * np.log(2))
+    return float(gain / (spikes * np.log(2)))

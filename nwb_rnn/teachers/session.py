@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nwb_rnn.dynamics.maps import LowRankMap
+from nwb_rnn.dynamics.named_arrays import network_of
 from nwb_rnn.errors import InputError
 from nwb_rnn.recordings.recording import Recording, Table
 from nwb_rnn.teachers.oscillator import oscillator
@@ -99,18 +100,6 @@ def draw_latents(arrays: Mapping[str, np.ndarray], bins: int, rng: np.random.Gen
 def rates(arrays: Mapping[str, np.ndarray], latents: np.ndarray) -> np.ndarray:
     """(..., D) expected spikes per bin, exp(C z + d), for latents (..., R)."""
     return np.exp(latents @ arrays["readout_weights"].T + arrays["readout_bias"])
-
-
-def network_of(arrays: Mapping[str, np.ndarray]) -> LowRankMap:
-    """The latent map of a model given by its named arrays."""
-    return LowRankMap(
-        decay=float(arrays["decay"]),
-        left_vectors=arrays["left_vectors"],
-        right_vectors=arrays["right_vectors"],
-        unit_bias=arrays["unit_bias"],
-        activation=str(arrays["activation"]),
-        bin_size=float(arrays["bin_size"]),
-    )
 
 
 def lay_out(
