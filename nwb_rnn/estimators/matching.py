@@ -51,7 +51,7 @@ def check_observations(trials: xr.Dataset, observation: str) -> None:
     values = trials[name].values
     finite = values[np.isfinite(values)]
     if (finite < 0).any():
-        raise InputError(f"counts hold negative numbers; observation={observation!r} needs counts of at least 0")
+        raise InputError(f"counts hold negative numbers; observation={observation!r} needs counts ≥ 0")
     if values.size and not finite.any():
         raise InputError(
             "there is not one spike in these trials: check the alignment window, the units and the mask"

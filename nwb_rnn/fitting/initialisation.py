@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from nwb_rnn.fitting.linear_gaussian import Posterior, expectation_maximisation, smooth
 from nwb_rnn.fitting.subspace import LinearSystem, subspace_identification
@@ -35,6 +36,11 @@ def initial_parameters(
 
     With `random` the linear system is a random one that knows only each unit's mean and variance.
     """
+    with threadpool_limits(1, user_api="blas"):  # thousands of tiny products: more threads only wait
+        return _initial_parameters(config, trials, random)
+
+
+def _initial_parameters(config: LowRankConfig, trials: TrialTensors, random: bool):
     rng = np.random.default_rng([config.seed, 1])
     observed, mask, inputs = _segments(config, trials, rng)
     if random:
