@@ -99,7 +99,7 @@ def check_spikes(spikes: Spikes | Sequence[Any]) -> Spikes:
 
 
 def clean_spikes(spikes: Spikes, units: Table, notes: list[Dropped]) -> Spikes:
-    """Drop spike times that are not finite, and sort the rest within each unit."""
+    """Drop spike times that are not finite, and sort the rest within each unit; both are reported."""
     times, offsets = spikes.times, spikes.offsets
     finite = np.isfinite(times)
     if not finite.all():
@@ -112,6 +112,10 @@ def clean_spikes(spikes: Spikes, units: Table, notes: list[Dropped]) -> Spikes:
     steps = times[1:] < times[:-1]
     steps[offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(times))] - 1] = False
     if steps.any():
+        late = np.searchsorted(offsets, np.flatnonzero(steps), side="right") - 1
+        notes.append(
+            Dropped("sample", tuple(units.ids[np.unique(late)].tolist()), "spike times not in order: sorted")
+        )
         times = np.concatenate([np.sort(times[a:b], kind="stable") for a, b in pairwise(offsets)])
     return Spikes(times, offsets)
 
