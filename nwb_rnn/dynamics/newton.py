@@ -147,11 +147,13 @@ def minimise(mapping, starts: np.ndarray, max_iterations: int = 300) -> Minima:
     damping = np.full(len(z), DAMPING)
     active = np.flatnonzero(np.isfinite(q) & (q > 0))
     eye = np.eye(z.shape[1])
+    slope = np.empty((len(z), *eye.shape))
+    stale = active
     for _ in range(max_iterations):
         if len(active) == 0:
             break
-        slope = mapping.jacobian(z[active]) - eye
-        trial = z[active] + _marquardt_step(slope, gap[active], damping[active])
+        slope[stale] = mapping.jacobian(z[stale]) - eye
+        trial = z[active] + _marquardt_step(slope[active], gap[active], damping[active])
         trial_gap = mapping.step(trial) - trial
         trial_q = 0.5 * np.square(trial_gap).sum(axis=1)
         moved = np.abs(trial - z[active]).max(axis=1)
@@ -165,6 +167,7 @@ def minimise(mapping, starts: np.ndarray, max_iterations: int = 300) -> Minima:
         done = moved <= 1e-15 * (1.0 + np.abs(z[active]).max(axis=1))
         done |= (q[active] < 1e-31) | (damping[active] >= 1e12)
         done[better] |= stuck & (q[took] > FIXED_BELOW)
+        stale = active[better & ~done]
         active = active[~done]
     return Minima(z, q)
 
