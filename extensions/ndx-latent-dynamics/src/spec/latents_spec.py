@@ -48,6 +48,7 @@ def trial_aligned_latents() -> NWBGroupSpec:
             array("observed_unit_ids", "Ids of the units of `rates`.", "observed_unit", None),
             text("source", "Where the data came from, as JSON text."),
             text("dropped", "What was left out of the data, and why, as JSON text."),
+            text("settings", "Further settings of the alignment and the inference, as JSON text."),
         ],
         links=[model_link("The model that inferred these latents.")],
     )

@@ -142,6 +142,7 @@ def mock_trial_aligned_latents(name: str = "latents", *, n_trials: int = 4, n_bi
         "observed_unit_ids": np.arange(3),
         "source": "{}",
         "dropped": "[]",
+        "settings": "{}",
     }
     return TrialAlignedLatents(name=name, **{**parts, **changes})
 
