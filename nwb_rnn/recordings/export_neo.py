@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,11 +111,7 @@ def _signal(name: str, traces: Traces, role: str) -> Any:
     import quantities
 
     values = np.asarray(traces.values)
-    unit = _UNITS.get(traces.physical_unit, traces.physical_unit)
-    try:
-        quantities.unit_registry[unit]
-    except LookupError:
-        unit = "dimensionless"
+    unit = _known_unit(traces.physical_unit)
     shared = {
         "units": unit,
         "name": name,
@@ -131,3 +128,17 @@ def _signal(name: str, traces: Traces, role: str) -> Any:
                 values, t_start=stamps[0] * quantities.s, sampling_period=period * quantities.s, **shared
             )
     return neo.IrregularlySampledSignal(stamps * quantities.s, values, **shared)
+
+
+def _known_unit(stated: str) -> str:
+    """The unit as quantities knows it; text that is no plain word is not shown to its parser."""
+    import quantities
+
+    unit = _UNITS.get(stated, stated)
+    if re.fullmatch(r"[A-Za-z]{1,20}", unit) is None:
+        return "dimensionless"
+    try:
+        known = isinstance(quantities.unit_registry[unit], quantities.UnitQuantity)
+    except (LookupError, SyntaxError):
+        return "dimensionless"
+    return unit if known else "dimensionless"

@@ -73,7 +73,6 @@ def read_neo(
         intervals={**tables, **interval_tables(intervals)},
         events={**_joined_tables([piece.events for piece in pieces]), **event_tables(events)},
         provenance=_provenance(source),
-        span=_span(pieces),
     )
 
 
@@ -338,11 +337,6 @@ def _joined_signals(pieces: Sequence[_Piece]) -> dict[str, tuple[Traces, str]]:
         stamps = np.concatenate([signal.timestamps for signal, _ in found])
         joined[name] = (replace(first, values=values, timestamps=stamps), role)
     return joined
-
-
-def _span(pieces: Sequence[_Piece]) -> tuple[float, float] | None:
-    start, stop = pieces[0].ends[0], pieces[-1].ends[1]
-    return (start, stop) if stop > start else None
 
 
 def _provenance(source: Any) -> Provenance:

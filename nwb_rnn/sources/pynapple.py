@@ -105,6 +105,7 @@ def _spikes(group: Any) -> tuple[list[np.ndarray], list[np.ndarray] | None, Tabl
     spikes = [np.asarray(group[key].times(), dtype=float) for key in group.index]
     facts = group.metadata
     columns = {str(name): plain_column(facts[name].to_numpy()) for name in facts.columns}
+    columns.pop("rate", None)  # pynapple's own, computed from the spikes
     ids = columns.pop("unit_id", None)
     return spikes, _observed(group, spikes), Table("units", _or_keys(ids, group.index), columns)
 
