@@ -15,6 +15,7 @@ from nwb_rnn.errors import SourceError
 if TYPE_CHECKING:
     from pynwb import NWBFile
 
+_PATIENCE = 30.0  # s to wait for a server
 _SECRET = re.compile(r"(\?|#).*$|(?<=://)[^/@]*@")
 
 
@@ -74,9 +75,39 @@ def _open_address(address: str, stack: ExitStack) -> Any:
     if address.rstrip("/").endswith(".zarr"):
         return _open_zarr(address)
     # a DANDI asset signs its address anew when it must, and knows its size
-    remote = remfile.File(getattr(address, "signed", address), _size=getattr(address, "size", None))
-    stack.callback(_close, remote)
+    size = getattr(address, "size", None) or size_of(address)
+    remote = remfile.File(getattr(address, "signed", address), _size=size)
+    stack.callback(_close, remote.session)
     return _hdf5_io(stack.enter_context(h5py.File(remote, "r")), public_location(address))
+
+
+def size_of(address: str) -> int:
+    """Bytes of a file on a server, which must serve parts of it.
+
+    Raises
+    ------
+    SourceError : the server cannot be reached, refuses, or sends only whole files
+    """
+    import requests
+
+    shown = public_location(address)
+    try:
+        answer = requests.get(address, headers={"Range": "bytes=0-0"}, stream=True, timeout=_PATIENCE)
+    except requests.RequestException as error:
+        kind = type(error).__name__
+        raise SourceError(f"cannot reach {shown!r} ({kind}); check the address and the connection") from None
+    answer.close()
+    total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    if answer.status_code == 206 and total.isdigit():
+        return int(total)
+    if answer.status_code == 200:
+        raise SourceError(
+            f"the server of {shown!r} sends only whole files; download the file and read it from disk"
+        )
+    raise SourceError(
+        f"the server did not give {shown!r} (status {answer.status_code}); check the address and the "
+        "permission to read it"
+    )
 
 
 def _hdf5_io(file: Any, shown: str) -> Any:
