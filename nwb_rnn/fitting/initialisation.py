@@ -200,7 +200,7 @@ def _readout(config, system, latents, rates, observed, mask) -> dict[str, np.nda
 
 
 def _poisson_regression(x: np.ndarray, y: np.ndarray, seen: np.ndarray, link: str):
-    """Weights (D, R) and biases (D,) of y ~ Poisson(g(W x + d)); a small penalty keeps silent units finite."""
+    """Weights (D, R) and biases (D,) of y ~ Poisson(g(W x + d)), penalised so silent units stay finite."""
     features, units = x.shape[1], y.shape[1]
     mean = np.maximum((y * seen).sum(0) / np.maximum(seen.sum(0), 1), 1e-4)
     start = np.zeros((features + 1, units))

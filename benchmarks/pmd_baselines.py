@@ -1,0 +1,130 @@
+"""What else predicts held-out units: the baselines of pmd_reach.py.
+
+Each takes the trials, the indices of training and test trials, and `held` (D,), True for held-out units,
+and returns bits per spike of the held-out units on the test trials.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from nwb_rnn.metrics.likelihood import bits_per_spike
+
+_FLOOR = 1e-3  # expected counts per bin
+
+
+def _score(expected, trials, test, held) -> float:
+    counts = trials.counts.values[test][..., held]
+    return bits_per_spike(np.maximum(expected, _FLOOR), counts, trials.mask.values[test])
+
+
+def mean_rate(trials, train, test, held) -> float:
+    mean = trials.counts.values[train][..., held].mean((0, 1))
+    shape = (len(test), trials.sizes["time"], held.sum())
+    return _score(np.broadcast_to(mean, shape), trials, test, held)
+
+
+def condition_averages(trials, train, test, held) -> float:
+    """The mean over training trials of the same reach direction, smoothed with σ = 40 ms."""
+    name = next(n for n in ("condition", "direction", "reach_direction", "target") if n in trials.coords)
+    condition = trials[name].values
+    counts = gaussian_filter1d(trials.counts.values, 2.0, axis=1, mode="nearest")
+    means = {c: counts[train][condition[train] == c].mean(0)[:, held] for c in np.unique(condition)}
+    return _score(np.stack([means[c] for c in condition[test]]), trials, test, held)
+
+
+def smoothed_regression(trials, train, test, held) -> float:
+    """Held-in counts smoothed with σ = 40 ms, then a Poisson regression for each held-out unit."""
+    smooth = gaussian_filter1d(trials.counts.values[..., ~held], 2.0, axis=1, mode="nearest")
+    return _score(_poisson_from(smooth, trials, train, test, held), trials, test, held)
+
+
+def gaussian_process_factors(trials, train, test, held, latents: int = 8) -> float:
+    """GPFA (Yu et al. 2009) on the held-in units, then a Poisson regression on its factors."""
+    import neo
+    import quantities as pq
+    from elephant.gpfa import GPFA
+
+    duration = float(trials.attrs["window"][1]) * pq.s
+    width = trials.attrs["bin_size"]
+    rng = np.random.default_rng(0)
+
+    def trains(index):
+        result = []
+        for b in index:
+            spikes = []
+            for d in np.flatnonzero(~held):
+                counts = trials.counts.values[b, :, d].astype(int)
+                bins = np.repeat(np.arange(len(counts)), counts)
+                times = np.sort((bins + rng.uniform(0.05, 0.95, len(bins))) * width)
+                spikes.append(neo.SpikeTrain(times * pq.s, t_stop=duration))
+            result.append(spikes)
+        return result
+
+    model = GPFA(bin_size=width * pq.s, x_dim=latents)
+    model.fit(trains(train))
+    found = np.zeros((trials.sizes["trial"], trials.sizes["time"], latents))
+    for index in (train, test):
+        found[index] = np.stack([x.T for x in model.transform(trains(index))])
+    return _score(_poisson_from(found, trials, train, test, held), trials, test, held)
+
+
+def gru_autoencoder(trials, train, test, held, latents: int = 8, steps: int = 1500) -> float:
+    """A bidirectional GRU from held-in counts to `latents` numbers a bin, read out log-linearly.
+
+    Coordinated dropout: a quarter of the input entries are hidden at random in each step, and only
+    hidden entries and held-out units count in the loss.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.as_tensor(trials.counts.values)
+    seen = torch.as_tensor(~held)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        gru = torch.nn.GRU(int(seen.sum()), 64, batch_first=True, bidirectional=True)
+        down, up = torch.nn.Linear(128, latents), torch.nn.Linear(latents, len(held))
+    with torch.no_grad():
+        up.bias.copy_(torch.log(counts[train].mean((0, 1)) + 1e-3))
+    parameters = [*gru.parameters(), *down.parameters(), *up.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+
+    def log_rates(given, hide):
+        given = torch.where(hide, torch.zeros_like(given), given / (1 - hide.float().mean()))
+        noise = 0.2 * torch.randn(given.shape, generator=generator) if hide.any() else 0
+        return up(down(gru(torch.sqrt(given) + noise)[0]))
+
+    order = torch.as_tensor(np.asarray(train))
+    for _ in range(steps):
+        batch = counts[order[torch.randperm(len(order), generator=generator)[:48]]]
+        hide = torch.rand(batch[..., seen].shape, generator=generator) < 0.25
+        eta = log_rates(batch[..., seen], hide)
+        loss = torch.exp(eta) - batch * eta
+        weight = torch.ones_like(loss)
+        weight[..., seen] = hide.float()
+        optimiser.zero_grad()
+        ((loss * weight).sum() / weight.sum()).backward()
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        given = counts[test][..., seen]
+        expected = torch.exp(log_rates(given, torch.zeros_like(given, dtype=torch.bool))).numpy()
+    return _score(expected[..., held], trials, test, held)
+
+
+def _poisson_from(features, trials, train, test, held) -> np.ndarray:
+    """Poisson regression of each held-out unit on features (B, T, F), the penalty chosen by 4 folds."""
+    from sklearn.linear_model import PoissonRegressor
+    from sklearn.model_selection import GridSearchCV
+
+    flat = features[train].reshape(-1, features.shape[2])
+    centre, spread = flat.mean(0), flat.std(0) + 1e-9
+    given = (features[test].reshape(-1, features.shape[2]) - centre) / spread
+    search = GridSearchCV(PoissonRegressor(max_iter=500), {"alpha": [1e-3, 1e-2, 1e-1]}, cv=4)
+    expected = []
+    for d in np.flatnonzero(held):
+        search.fit((flat - centre) / spread, trials.counts.values[train][..., d].ravel())
+        expected.append(search.predict(given).reshape(len(test), -1))
+    return np.stack(expected, axis=2)
