@@ -1,0 +1,51 @@
+"""The equations of a fitted low-rank network as plain text, for readers of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+_ACTIVATIONS = {
+    "relu": "max(x - unit_bias, 0)",
+    "clipped_relu": "max(x + unit_bias, 0) - max(x, 0)",
+    "tanh": "tanh(x - unit_bias)",
+    "softplus": "log(1 + exp(x - unit_bias))",
+    "identity": "x - unit_bias",
+}
+_LINKS = {"identity": "predictor", "exp": "exp(predictor)", "softplus": "log(1 + exp(predictor))"}
+_LAWS = {
+    "gaussian": "y ~ Normal(mean, observation_noise), one variance per unit",
+    "poisson": "y ~ Poisson(mean), counts per bin",
+    "negative_binomial": "y ~ NegativeBinomial(mean, dispersion), variance = mean + mean^2 / dispersion",
+}
+
+
+def low_rank_equations(arrays: Mapping[str, np.ndarray]) -> str:
+    """Equations of a low-rank network with the settings in `arrays`, one line each."""
+    setting = {
+        name: str(arrays[name]) for name in ("activation", "observation", "readout", "link") if name in arrays
+    }
+    lines = ["x = left_vectors z + input_weights v" if _has_inputs(arrays) else "x = left_vectors z"]
+    lines.append(f"r = {_ACTIVATIONS.get(setting.get('activation', ''), setting.get('activation', '?'))}")
+    lines.append("z' = decay z + right_vectors r + e,  e ~ Normal(0, L L^T),  L = transition_cholesky")
+    lines.append("z_0 ~ Normal(initial_mean, L0 L0^T),  L0 = initial_cholesky")
+    if _has_inputs(arrays):
+        filtered = bool(arrays.get("filter_inputs", False))
+        lines.append("v' = decay v + (1 - decay) u,  v_0 = u_0" if filtered else "v = u")
+    lines.append(
+        _READOUTS.get(setting.get("readout", ""), f"predictor: readout {setting.get('readout', '?')}")
+    )
+    lines.append(f"mean = {_LINKS.get(setting.get('link', ''), setting.get('link', '?'))}")
+    lines.append(_LAWS.get(setting.get("observation", ""), f"y ~ {setting.get('observation', '?')}"))
+    return "\n".join(lines)
+
+
+_READOUTS = {
+    "affine": "predictor = readout_weights z + readout_bias",
+    "one_to_one": "predictor_i = readout_gain_i r_i + readout_bias_i for the first D units",
+}
+
+
+def _has_inputs(arrays: Mapping[str, np.ndarray]) -> bool:
+    return "input_weights" in arrays and arrays["input_weights"].size > 0

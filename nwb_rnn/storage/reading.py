@@ -1,0 +1,106 @@
+"""Read fitted models, latents and fixed points from NWB files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from nwb_rnn.errors import StorageError
+from nwb_rnn.sources.nwb_open import open_nwb, public_location
+from nwb_rnn.storage.model_form import KINDS, StoredModel, stored_model
+from nwb_rnn.storage.result_form import stored_fixed_points, stored_latents
+
+if TYPE_CHECKING:
+    import xarray
+
+_ESTIMATORS = {
+    "LowRankRNN": "nwb_rnn.estimators.low_rank_rnn",
+    "RateRNN": "nwb_rnn.estimators.rate_rnn",
+    "TaskRNN": "nwb_rnn.estimators.task_rnn",
+}
+
+
+def load(path: str | os.PathLike, name: str | None = None) -> Any:
+    """The fitted model in an NWB file, with the same numbers bit for bit.
+
+    Parameters
+    ----------
+    path : file, Zarr folder or address
+    name : of the model, where the file holds several
+
+    Returns
+    -------
+    A `LowRankRNN`, `RateRNN` or `TaskRNN`.
+
+    Raises
+    ------
+    SourceError : the file cannot be read
+    StorageError : it holds no such model
+    """
+    stored = read_model(path, name)
+    estimator = getattr(import_module(_ESTIMATORS[stored.kind]), stored.kind)
+    return estimator.restore(
+        arrays=stored.arrays,
+        configuration=stored.configuration,
+        history=stored.history,
+        data_description=stored.data_description,
+        software=stored.software,
+        scores=stored.scores,
+    )
+
+
+def read_model(path: str | os.PathLike, name: str | None = None) -> StoredModel:
+    """The numbers of a fitted model, without making an estimator of them."""
+    with _chosen(path, KINDS, name, "fitted model") as container:
+        return stored_model(container)
+
+
+def load_latents(path: str | os.PathLike, name: str | None = None) -> xarray.Dataset:
+    """Latents as `infer` returned them; columns of the table of trials come along as coordinates.
+
+    Parameters
+    ----------
+    path, name : as for `load`; `name` is that of the latents or of their model
+    """
+    with _chosen(path, ("TrialAlignedLatents",), name, "set of latents") as container:
+        return stored_latents(container)
+
+
+def load_fixed_points(path: str | os.PathLike, name: str | None = None) -> dict[str, Any]:
+    """Fixed points as a dict of arrays, for `nwb_rnn.dynamics.fixed_points.FixedPoints.from_dict`.
+
+    Parameters
+    ----------
+    path, name : as for `load`; `name` is that of the table or of its model
+    """
+    with _chosen(path, ("FixedPointTable",), name, "table of fixed points") as container:
+        return stored_fixed_points(container)
+
+
+@contextmanager
+def _chosen(path: str | os.PathLike, kinds: tuple[str, ...], name: str | None, what: str) -> Iterator[Any]:
+    """The one object of these types in a file, or the one with this name."""
+    import_module("ndx_latent_dynamics")
+    with open_nwb(path) as nwbfile:
+        found = [item for item in nwbfile.objects.values() if item.neurodata_type in kinds]
+        wanted = [item for item in found if name in (None, item.name, _model_name(item))]
+        if len(wanted) != 1:
+            raise StorageError(_refusal(public_location(path), [i.name for i in found], name, what))
+        yield wanted[0]
+
+
+def _model_name(item: Any) -> str | None:
+    model = getattr(item, "model", None)
+    return None if model is None else model.name
+
+
+def _refusal(path: str, names: list[str], name: str | None, what: str) -> str:
+    if not names:
+        return f"{path!r} holds no {what}; write one into it with nwb_rnn.write"
+    listed = ", ".join(repr(n) for n in sorted(names))
+    if name is None:
+        return f"{path!r} holds more than one {what}: {listed}; say which one with name="
+    return f"{path!r} holds no {what} that {name!r} stands for; it has {listed}"
