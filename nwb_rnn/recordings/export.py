@@ -5,7 +5,6 @@ neo is in `export_neo`, pynapple in `export_pynapple`; all four functions can be
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +109,6 @@ def to_binned_aligned_spikes(
         event_to_bin_offset_in_ms=round(first * 1000, 6),
         data=counts.astype(np.uint32),
         event_timestamps=events[order],
-        description=_description(trials),
         **optional,
     )
 
@@ -130,9 +128,3 @@ def _region(trials: xarray.Dataset, units_table: Any) -> Any:
         description="units of the first axis of data",
         table=units_table,
     )
-
-
-def _description(trials: xarray.Dataset) -> str:
-    source = json.loads(trials.attrs.get("source") or "{}")
-    where = source.get("location") or source.get("kind") or "a recording"
-    return f"Spikes around {trials.attrs.get('align_to', 'an event')}, counted by nwb_rnn from {where}"

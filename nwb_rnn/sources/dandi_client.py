@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nwb_rnn.errors import InputError, NwbRnnError, SourceError
-from nwb_rnn.sources.dandi_address import DandiAddress, printable
+from nwb_rnn.sources.dandi_address import DandiAddress, parse_address, printable
 
 if TYPE_CHECKING:
     from dandi.dandiapi import BaseRemoteAsset, DandiAPIClient, RemoteDandiset
@@ -125,7 +125,7 @@ def plain_errors(what: str, secret: str = "") -> Iterator[None]:
     """Turn any error of the client into a `SourceError` that holds neither the token nor a signature."""
     try:
         yield
-    except NwbRnnError:
+    except (NwbRnnError, MemoryError):
         raise
     except Exception as error:
         failure = SourceError(f"{what}: {_explained(error, secret)}")
@@ -248,8 +248,6 @@ def list_assets(
     ------
     InputError, SourceError : see `connected` and `dandiset_of`
     """
-    from nwb_rnn.sources.dandi_address import parse_address
-
     address = parse_address(source, version, instance)
     if not address.dandiset:
         raise InputError(f"{address}: to list, name a dandiset such as DANDI:000140")

@@ -167,6 +167,26 @@ def test_streamed_signal_is_read_on_demand(archive, files, monkeypatch):
     assert 0 < archive.bytes_sent < 0.05 * files["large"].stat().st_size
 
 
+def test_no_other_host_is_asked_and_nothing_is_written(archive, monkeypatch, tmp_path):
+    import socket
+
+    asked = []
+    look_up = socket.getaddrinfo
+
+    def recorded(host, *rest, **options):
+        asked.append(host)
+        return look_up(host, *rest, **options)
+
+    monkeypatch.delenv("DANDI_NO_ET", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(socket, "getaddrinfo", recorded)
+    before = set(tmp_path.rglob("*"))
+    read(archive, f"DANDI:{SET}/{ONE}")
+    assert set(asked) == {"127.0.0.1"}
+    assert set(tmp_path.rglob("*")) == before
+
+
 def test_listing_goes_over_all_pages(archive, files):
     archive.page_size = 2
     for i in range(7):

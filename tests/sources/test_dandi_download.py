@@ -16,6 +16,7 @@ import nwb_rnn as nr
 from nwb_rnn.errors import InputError, SourceError
 from nwb_rnn.sources import dandi_cache
 from nwb_rnn.sources.dandi_cache import cached_path
+from nwb_rnn.sources.dandi_client import readable_size
 
 PATH = "sub-X/sub-X_ses-1_ecephys.nwb"
 
@@ -56,7 +57,7 @@ def test_download_is_the_file_and_is_used_again(archive, file, cache, capsys):
     (copy,) = kept(cache)
     assert copy.read_bytes() == file.read_bytes()
     assert archive.bytes_sent == file.stat().st_size
-    assert "sub-X_ses-1_ecephys.nwb: 863.2 kB" in capsys.readouterr().err
+    assert f"{PATH}: {readable_size(file.stat().st_size)}, to {copy}" in capsys.readouterr().err
     archive.reset_counters()
     again = read(archive)
     assert archive.bytes_sent == 0
