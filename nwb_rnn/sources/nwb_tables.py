@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nwb_rnn.errors import InputError
 from nwb_rnn.recordings.building import plain_column
 from nwb_rnn.recordings.recording import Dropped, Observed, Spikes, Table
 
@@ -71,13 +72,23 @@ def read_ragged(table: Any, label: str, rows: np.ndarray | None = None) -> tuple
     offsets : (rows + 1,) int64
     """
     index = table[label]
-    ends = read_array(index.data).astype(np.int64)
-    offsets = np.concatenate([[0], ends])
+    offsets = _offsets(table, label)
     if rows is None:
         return read_array(index.target.data), offsets
     parts = [np.asarray(index.target.data[offsets[r] : offsets[r + 1]]) for r in rows]
     flat = np.concatenate(parts) if parts else np.asarray(index.target.data[:0])
     return flat, np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
+
+
+def _offsets(table: Any, label: str) -> np.ndarray:
+    """(rows + 1,) begin and end of the values of each row of a ragged column."""
+    ends = read_array(table[label].data)
+    if ends.dtype.kind not in "iu" or ends.ndim != 1:
+        raise InputError(
+            f"the index of column {label!r} of table {table.name!r} must be one row of integers, not "
+            f"{ends.dtype} of shape {ends.shape}; the file is damaged or was written wrongly"
+        )
+    return np.concatenate([[0], ends.astype(np.int64)])
 
 
 def read_spikes(units: Any, rows: np.ndarray | None, span: tuple[float, float] | None) -> Spikes:
@@ -93,7 +104,7 @@ def read_spikes(units: Any, rows: np.ndarray | None, span: tuple[float, float] |
         times, offsets = read_ragged(units, "spike_times", rows)
         return Spikes(np.asarray(times, dtype=np.float64) if times.dtype.kind in "iu" else times, offsets)
     index = units["spike_times"]
-    ends = np.concatenate([[0], read_array(index.data).astype(np.int64)])
+    ends = _offsets(units, "spike_times")
     chosen = np.arange(len(ends) - 1) if rows is None else rows
     parts = [_between(index.target.data, int(ends[r]), int(ends[r + 1]), span) for r in chosen]
     offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
