@@ -122,7 +122,7 @@ def _poisson_from(features, trials, train, test, held) -> np.ndarray:
     flat = features[train].reshape(-1, features.shape[2])
     centre, spread = flat.mean(0), flat.std(0) + 1e-9
     given = (features[test].reshape(-1, features.shape[2]) - centre) / spread
-    search = GridSearchCV(PoissonRegressor(max_iter=500), {"alpha": [1e-3, 1e-2, 1e-1]}, cv=4)
+    search = GridSearchCV(PoissonRegressor(max_iter=500), {"alpha": [0.01, 0.1, 0.3, 1.0]}, cv=4)
     expected = []
     for d in np.flatnonzero(held):
         search.fit((flat - centre) / spread, trials.counts.values[train][..., d].ravel())
