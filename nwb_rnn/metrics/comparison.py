@@ -40,12 +40,29 @@ def aligned_r2(found: np.ndarray, truth: np.ndarray) -> float:
     ------
     InputError : different numbers of samples
     """
-    found, truth = np.asarray(found, dtype=float), np.asarray(truth, dtype=float)
+    left = np.square(truth - mapped(found, affine_map(found, truth))).sum()
+    return float(1 - left / np.square(truth - np.mean(truth, axis=0)).sum())
+
+
+def affine_map(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(R + 1, Q) weights, the last row a constant, that take `found` (S, R) nearest to `truth` (S, Q).
+
+    Raises
+    ------
+    InputError : different numbers of samples
+    """
     if len(found) != len(truth):
         raise InputError(
             f"{len(found)} samples of one and {len(truth)} of the other; expected the same number"
         )
-    design = np.column_stack([found, np.ones(len(found))])
-    weights = np.linalg.lstsq(design, truth, rcond=None)[0]
-    left = np.square(truth - design @ weights).sum()
-    return float(1 - left / np.square(truth - truth.mean(axis=0)).sum())
+    return np.linalg.lstsq(_with_constant(found), np.asarray(truth, dtype=float), rcond=None)[0]
+
+
+def mapped(found: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Latents (..., R) under an affine map from `affine_map`, (..., Q)."""
+    return _with_constant(found) @ weights
+
+
+def _with_constant(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    return np.concatenate([values, np.ones((*values.shape[:-1], 1))], axis=-1)

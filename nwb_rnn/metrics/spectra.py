@@ -27,7 +27,8 @@ def spectrum(
 
     Returns
     -------
-    frequency (F,), Hz, and power (F,): (spikes/s)²/Hz, or squared signal per Hz
+    frequency (F,), Hz, between zero and the Nyquist frequency
+    power (F,), (spikes/s)²/Hz, or squared signal per Hz
 
     Raises
     ------
@@ -52,8 +53,8 @@ def spectrum(
     stack = np.stack(pieces)
     stack = (stack - stack.mean(axis=1, keepdims=True)) * window[:, None]
     power = np.square(np.abs(np.fft.rfft(stack, axis=1))).mean(axis=(0, 2)) * size / np.square(window).sum()
-    power[1 : (bins + 1) // 2] *= 2
-    return np.fft.rfftfreq(bins, size)[1:], power[1:]
+    inner = slice(1, (bins + 1) // 2)  # neither zero nor the Nyquist frequency, which are not doubled
+    return np.fft.rfftfreq(bins, size)[inner], 2 * power[inner]
 
 
 def bins_inside(trials: xr.Dataset) -> np.ndarray:

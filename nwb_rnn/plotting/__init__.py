@@ -1,26 +1,24 @@
-"""Figures; every function takes ``ax=`` and returns the axes, and `report` puts them together."""
+"""Figures; every function takes ``ax=`` and returns the axes, and `report` puts them together.
 
-from __future__ import annotations
+matplotlib itself is imported where something is drawn.
+"""
 
-from importlib import import_module
+from nwb_rnn.plotting.flow import flow_field
+from nwb_rnn.plotting.latents import latents
+from nwb_rnn.plotting.rates import mean_rates, rates
+from nwb_rnn.plotting.report import report
+from nwb_rnn.plotting.spectra import power_spectra
+from nwb_rnn.plotting.spikes import expected, raster
+from nwb_rnn.plotting.training import training_curve
 
-_HOMES = {
-    "expected": "nwb_rnn.plotting.spikes",
-    "flow_field": "nwb_rnn.plotting.flow",
-    "latents": "nwb_rnn.plotting.latents",
-    "mean_rates": "nwb_rnn.plotting.rates",
-    "power_spectra": "nwb_rnn.plotting.spectra",
-    "raster": "nwb_rnn.plotting.spikes",
-    "rates": "nwb_rnn.plotting.rates",
-    "report": "nwb_rnn.plotting.report",
-    "training_curve": "nwb_rnn.plotting.training",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str):
-    """Import on first use, so that matplotlib is loaded only where something is drawn."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'nwb_rnn.plotting' has no attribute {name!r}; it has {', '.join(__all__)}")
+__all__ = [
+    "expected",
+    "flow_field",
+    "latents",
+    "mean_rates",
+    "power_spectra",
+    "raster",
+    "rates",
+    "report",
+    "training_curve",
+]

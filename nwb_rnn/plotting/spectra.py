@@ -38,8 +38,18 @@ def power_spectra(
         shown = x <= highest
         ax.semilogy(x[shown], y[shown], color=colour, linewidth=1.3, label=label)
     ax.set_xlim(0, min(highest, frequency[-1]))
+    _plain_decades(ax)
     ax.legend(frameon=False)
     counts = "counts" in recorded
     label = "power ((spikes/s)²/Hz)" if counts else "power per Hz"
     title = "spectrum of all units pooled" if counts and pooled else "mean spectrum of single units"
     return tidy(ax, "frequency (Hz)", label, title if counts else "mean spectrum of the channels")
+
+
+def _plain_decades(ax: Axes) -> None:
+    """Ticks at 1, 2 and 5 of each decade in plain numbers: a spectrum often spans less than one decade."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())

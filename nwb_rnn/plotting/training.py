@@ -33,11 +33,19 @@ def training_curve(history: Sequence[dict], ax: Axes | None = None) -> Axes:
         iteration,
         [entry["objective"] for entry in history],
         color=RECORDED,
-        label="objective of one batch",
+        label="one batch",
         **style,
     )
     held = [(entry["iteration"], entry["validation"]) for entry in history if entry["validation"] is not None]
     if held:
-        ax.plot(*zip(*held, strict=True), color=PALETTE[0], label="validation trials", **style)
-        ax.legend(frameon=False, loc="lower right")
+        ax.plot(*zip(*held, strict=True), color=PALETTE[0], label="validation", **style)
+        ax.legend(
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=2,
+            frameon=False,
+            borderaxespad=0,
+            handlelength=1.2,
+            columnspacing=1.0,
+        )
     return tidy(ax, "iteration", "log-likelihood bound (nats/bin)", "training")

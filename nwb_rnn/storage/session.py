@@ -8,6 +8,7 @@ from typing import Any
 
 from nwb_rnn.errors import InputError
 from nwb_rnn.recordings.recording import Recording
+from nwb_rnn.sources.nwb_open import quiet
 from nwb_rnn.storage.atomic import check_target, replacing
 from nwb_rnn.storage.from_recording import file_of_recording
 from nwb_rnn.storage.metadata import Metadata
@@ -48,6 +49,6 @@ def write_session(
         raise InputError("write_session writes spikes, and this recording has none")
     path = check_target(Path(path), overwrite)
     nwbfile = file_of_recording(recording, Metadata(**metadata), dandi, {"nwb_rnn": __version__})
-    with replacing(path, overwrite) as temporary, NWBHDF5IO(str(temporary), "w") as io:
+    with replacing(path, overwrite) as temporary, quiet(), NWBHDF5IO(str(temporary), "w") as io:
         io.write(nwbfile)
     return path

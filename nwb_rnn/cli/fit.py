@@ -1,0 +1,74 @@
+"""`nwb-rnn fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nwb_rnn.cli import options
+
+
+@click.command()
+@click.argument("source")
+@options.alignment(required=True)
+@options.network
+@options.training
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="NWB file or folder.  [default: a name from the ids]"
+)
+@click.option(
+    "--append", is_flag=True, help="Write the whole source with the results added, not a slim copy."
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--report/--no-report", "picture", default=True, show_default=True, help="Draw the report too.")
+@options.metadata
+def fit(source: str, **values: Any) -> None:
+    """Fit a low-rank RNN to SOURCE and write it, with all that was found, as NWB.
+
+    SOURCE is a path or address of an NWB file, or DANDI:000140/sub-X/sub-X_ses-Y.nwb.
+    """
+    from nwb_rnn.cli.job import run
+
+    run(job_from(source, values), options.say)
+
+
+def job_from(source: str, values: dict[str, Any]):
+    """The job that the options of a command describe.
+
+    Aligning to start_time without a window takes each trial from its start to its stop_time.
+    """
+    from nwb_rnn.cli.job import Job
+
+    values = dict(values)
+    alignment = alignment_from(values)
+    network = options.take(values, ("rank", "units", "activation", "observation", "readout", "seed"))
+    training = options.take(
+        values,
+        ("iterations", "batch_size", "particles", "learning_rate", "crop", "checkpoint", "device", "backend"),
+    )
+    subject = options.take(values, options.SUBJECT)
+    metadata = options.take(values, (*options.SESSION, "dandi"))
+    if subject:
+        metadata["subject"] = subject
+    return Job(
+        source=source,
+        alignment=alignment,
+        network=network,
+        training=training,
+        metadata=metadata,
+        **values,
+    )
+
+
+def alignment_from(values: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `Recording.align` out of the options, which are taken out of `values`."""
+    names = ("event", "until", "window", "bin_size", "table", "where", "time_reference", "inputs", "signal")
+    given = options.take(values, names)
+    chosen = values.pop("select_units")
+    if chosen is not None:
+        given["units"] = chosen
+    if given.get("event") == "start_time" and not {"until", "window"} & set(given):
+        given["until"] = "stop_time"
+    return given

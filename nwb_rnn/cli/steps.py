@@ -1,0 +1,184 @@
+"""What the commands share: where files go, how trials are split, and each step in a line of plain words."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nwb_rnn.errors import StorageError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from nwb_rnn.cli.job import Job
+    from nwb_rnn.dynamics.fixed_points import FixedPoints
+    from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
+    from nwb_rnn.recordings.recording import Recording
+    from nwb_rnn.storage import Finding
+
+FEWEST_TO_SPLIT = 5
+_DOTS_PER_INCH = 130
+
+
+def targets(job: Job, recording: Recording) -> tuple[Path, Path | None]:
+    """Where the NWB file and the picture go; refused now, not after the fit, if they cannot be written.
+
+    Raises
+    ------
+    StorageError : a file exists, a folder is missing, or metadata that DANDI demands is
+    """
+    from nwb_rnn.storage import derivative_name
+    from nwb_rnn.storage.atomic import check_target
+
+    output = Path(job.output).expanduser() if job.output else derivative_name(recording, ".")
+    if output.is_dir():
+        output = derivative_name(recording, output)
+    picture = output.with_suffix(".png") if job.picture else None
+    in_place = job.append and str(output) == recording.provenance.location
+    for path in (output, picture):
+        if path is not None and not (in_place and path == output):
+            check_target(path, job.overwrite)
+    if job.metadata.get("dandi", True) and not job.append:
+        _check_metadata(job.metadata, recording)
+    return output, picture
+
+
+def _check_metadata(metadata: dict[str, Any], recording: Recording) -> None:
+    from nwb_rnn.storage.metadata import SUBJECT_FIELDS, Metadata, check_dandi
+
+    said = Metadata(**{name: value for name, value in metadata.items() if name != "dandi"})
+    texts = recording.description
+    subject = {name: texts.get(f"subject_{name.removeprefix('subject_')}", "") for name in SUBJECT_FIELDS}
+    subject = {name: text for name, text in subject.items() if text} | (said.subject or {})
+    if isinstance(subject.get("date_of_birth"), str):
+        subject["date_of_birth"] = date.fromisoformat(subject["date_of_birth"][:10])
+    start = said.session_start_time
+    if start is None and texts.get("session_start_time"):
+        start = Metadata(session_start_time=texts["session_start_time"]).session_start_time
+    try:
+        check_dandi(subject, start)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}\n(on the command line: --subject-id, --species, --sex, --age, --session-start-time; "
+            "--no-dandi for a file that DANDI will not accept)"
+        ) from None
+
+
+def split(trials: xr.Dataset, fraction: float, seed: int) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Trials to fit and trials held out, drawn at random; none are held out of fewer than 5 trials."""
+    import numpy as np
+
+    count = trials.sizes["trial"]
+    if fraction == 0 or count < FEWEST_TO_SPLIT:
+        return trials, None
+    held = np.zeros(count, dtype=bool)
+    held[np.random.default_rng(seed).permutation(count)[: max(1, round(fraction * count))]] = True
+    return trials.isel(trial=~held), trials.isel(trial=held)
+
+
+def network(options: dict[str, Any], trials: xr.Dataset) -> dict[str, Any]:
+    """Arguments of the model; where the observation law is left open, what was recorded decides."""
+    if options.get("observation", "auto") != "auto":
+        return options
+    return options | {"observation": "poisson" if "counts" in trials else "gaussian"}
+
+
+def used(training: dict[str, Any]) -> dict[str, Any]:
+    """Those options of a fit that inference takes as well."""
+    return {name: training[name] for name in ("device", "backend") if name in training}
+
+
+def findings(path: Path) -> list[Finding]:
+    """What the validators say about a file that was just written."""
+    from nwb_rnn.storage import validate
+
+    return validate(path)
+
+
+def draw(
+    path: Path,
+    model: LowRankRNN,
+    trials: xr.Dataset,
+    latents: xr.Dataset,
+    simulated: xr.Dataset,
+    points: FixedPoints | None,
+    title: str,
+) -> None:
+    """The report as a picture, whole or not at all; the suffix of `path` says which kind."""
+    from nwb_rnn.plotting import report
+    from nwb_rnn.storage.atomic import replacing
+
+    figure = report(model, trials, latents, simulated, points, title=title)
+    with replacing(path, overwrite=True) as temporary:
+        figure.savefig(temporary, dpi=_DOTS_PER_INCH, format=path.suffix.lstrip(".") or "png")
+
+
+# each step in words ----------------------------------------------------------------------------------
+
+
+def described(trials: xr.Dataset) -> str:
+    """How many trials, how long, in which bins, and what was left out."""
+    import json
+
+    from nwb_rnn.metrics.spectra import bins_inside
+
+    size = float(trials.attrs["bin_size"])
+    lengths = bins_inside(trials).sum(axis=1) * size
+    what = "units" if "counts" in trials else "channels"
+    span = (
+        f"{lengths.min():.4g} s"
+        if lengths.min() == lengths.max()
+        else f"{lengths.min():.4g} to {lengths.max():.4g} s"
+    )
+    text = (
+        f"{trials.sizes['trial']} trials of {span}, {trials.sizes['unit']} {what}, bins of {1000 * size:g} ms"
+    )
+    for note in json.loads(trials.attrs.get("dropped", "[]")):
+        text += f"\n           left out: {note['count']} {note['what']}: {note['reason']}"
+    return text
+
+
+def fit_text(model: LowRankRNN, scores: dict[str, float], held_out: xr.Dataset | None) -> str:
+    """Iterations, seconds and scores."""
+    last = model.history[-1]
+    where = (
+        "the trials it was fitted to" if held_out is None else f"{held_out.sizes['trial']} held-out trials"
+    )
+    listed = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
+    return f"{last['iteration']} iterations in {last['seconds']:.0f} s; on {where}: {listed}"
+
+
+def simulation_text(trials: xr.Dataset, simulated: xr.Dataset) -> str:
+    """How alike the mean rates are."""
+    from nwb_rnn.metrics.comparison import mean_rate_correlation
+
+    correlation = mean_rate_correlation(trials, simulated)
+    return (
+        f"{simulated.sizes['trial']} trials; mean rates of the units correlate with the recorded ones at "
+        f"{correlation:.3f}"
+    )
+
+
+def kinds(points: FixedPoints) -> str:
+    """How many fixed points of which kind."""
+    certain = "proved to be all" if points.complete else "not proved to be all"
+    plural = "" if len(points) == 1 else "s"
+    return f"{len(points)} fixed point{plural} ({certain}): {listed(points)}"
+
+
+def listed(points: FixedPoints) -> str:
+    """Such as ``1 unstable focus, 2 saddle``."""
+    import numpy as np
+
+    names, counts = np.unique(np.asarray(points.kind).astype(str), return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)) or "none"
+
+
+def findings_text(found: list[Finding]) -> str:
+    """Errors in full; remarks only counted."""
+    severe = [item for item in found if item.is_severe]
+    if severe:
+        return "\n           ".join([f"{len(severe)} errors", *map(str, severe)])
+    remarks = f", {len(found)} remarks on style" if found else ""
+    return f"by pynwb and nwbinspector (DANDI rules): no errors{remarks}"
