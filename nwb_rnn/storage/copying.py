@@ -63,7 +63,7 @@ class Copier:
         if id(container) not in self._made:
             if container.namespace not in self._known:
                 raise NotCopied(
-                    f"its type {container.neurodata_type!r} needs the package {container.namespace!r}"
+                    f"its type {type(container).__name__!r} needs the package {container.namespace!r}"
                 )
             arguments = self._table(container) if _is_table(container) else self._arguments(container)
             self._made[id(container)] = (self._construct(type(container), arguments), container)
@@ -136,7 +136,7 @@ class Copier:
     def _data(self, value: Any) -> Any:
         """A dataset in memory: numbers as arrays, texts as lists, references as copies of their targets."""
         data = read_data(value)
-        if isinstance(data, list) and data and hasattr(data[0], "neurodata_type"):
+        if isinstance(data, list) and data and hasattr(data[0], "object_id"):
             return [self.copy(item) for item in data]
         return compressed(data)
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 from nwb_rnn.recordings.recording import Dropped
 from nwb_rnn.storage.copying import Copier, NotCopied
 from nwb_rnn.storage.metadata import Metadata, check_dandi, check_start
+from nwb_rnn.storage.regions import type_of
 
 _TEXTS = (
     "session_description",
@@ -136,7 +137,7 @@ def _module(module: Any, copier: Copier) -> Any:
 
 
 def _is_table_of_results(item: Any) -> bool:
-    if item.neurodata_type in ("ImageSegmentation", "PlaneSegmentation"):
+    if type_of(item) in ("ImageSegmentation", "PlaneSegmentation"):
         return True
     columns = set(getattr(item, "colnames", None) or ())
     return bool({"start_time", "stop_time"} <= columns or columns & {"timestamp", "timestamps"})

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from nwb_rnn.errors import InputError, StorageError
+from nwb_rnn.sources.dandi_address import is_dandi_address
+from nwb_rnn.sources.nwb_open import is_address, public_location
 from nwb_rnn.storage.equations import low_rank_equations
 
 KINDS = ("LowRankRNN", "RateRNN", "TaskRNN")
@@ -68,7 +70,7 @@ def model_container(model: Any, name: str, origin: Origin, observed_units: Any) 
 
     kind = kind_of(model)
     arrays = {key: np.asarray(value) for key, value in model.to_arrays().items()}
-    description = dict(model.data_description)
+    description = without_folders(model.data_description)
     parts = {
         **_parameters(getattr(ndx, kind), arrays),
         "description": repr(model)[:1000],
@@ -180,7 +182,7 @@ def _group(name: str, description: str, arrays: Mapping[str, np.ndarray]) -> Any
 
 
 def _history_table(history: list[dict]) -> Any:
-    """One row per check; a value that is None becomes NaN."""
+    """One row per check; a value that is None becomes NaN, a column of nothing else is left out."""
     from ndx_latent_dynamics import FitHistoryTable
 
     if not history:
@@ -190,6 +192,8 @@ def _history_table(history: list[dict]) -> Any:
     )
     for name in dict.fromkeys(key for row in history for key in row):
         values = [row.get(name) for row in history]
+        if all(v is None for v in values):
+            continue
         if all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in values):
             data = np.array(values, dtype=np.int64)
         elif all(v is None or isinstance(v, int | float | np.number) for v in values):
@@ -207,8 +211,8 @@ def _history_rows(table: Any) -> list[dict]:
     columns = {name: list(table[name].data[:]) for name in table.colnames}
     rows = [{name: _python(values[i]) for name, values in columns.items()} for i in range(len(table))]
     for row in rows:
-        if "validation" in row and isinstance(row["validation"], float) and np.isnan(row["validation"]):
-            row["validation"] = None
+        score = row.get("validation")
+        row["validation"] = None if score is None or np.isnan(score) else score
     return rows
 
 
@@ -227,6 +231,22 @@ def plain_ids(ids: Any) -> np.ndarray | list[str] | None:
     if array.size == 0:
         return None
     return array if array.dtype.kind in "iu" else [str(v) for v in array.tolist()]
+
+
+def without_folders(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of data whose source is a file of this machine by its name alone: files are shared."""
+    described = dict(description)
+    source = described.get("source")
+    if isinstance(source, dict) and source.get("location"):
+        described["source"] = {**source, "location": public_name(str(source["location"]))}
+    return described
+
+
+def public_name(location: str) -> str:
+    """A DANDI address, an address without credentials, or the name of a file without its folder."""
+    if is_dandi_address(location) or is_address(location):
+        return public_location(location)
+    return location.replace("\\", "/").rstrip("/").split("/")[-1]
 
 
 def to_json(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nwb_rnn.errors import StorageError
 from nwb_rnn.sources.nwb_open import open_nwb, public_location
 from nwb_rnn.storage.model_form import KINDS, StoredModel, stored_model
+from nwb_rnn.storage.regions import type_of
 from nwb_rnn.storage.result_form import stored_fixed_points, stored_latents
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _chosen(path: str | os.PathLike, kinds: tuple[str, ...], name: str | None, w
     """The one object of these types in a file, or the one with this name."""
     import_module("ndx_latent_dynamics")
     with open_nwb(path) as nwbfile:
-        found = [item for item in nwbfile.objects.values() if item.neurodata_type in kinds]
+        found = [item for item in nwbfile.objects.values() if type_of(item) in kinds]
         wanted = [item for item in found if name in (None, item.name, _model_name(item))]
         if len(wanted) != 1:
             raise StorageError(_refusal(public_location(path), [i.name for i in found], name, what))

@@ -47,7 +47,12 @@ def unit_table(nwbfile: Any, ids: Any, observed: str) -> Any:
 
 
 def _roi_tables(nwbfile: Any) -> Iterable[Any]:
-    return [item for item in nwbfile.objects.values() if item.neurodata_type == "PlaneSegmentation"]
+    return [item for item in nwbfile.objects.values() if type_of(item) == "PlaneSegmentation"]
+
+
+def type_of(item: Any) -> str:
+    """The NWB type of an object; those of hdmf itself, such as columns, have none and give empty text."""
+    return str(getattr(item, "neurodata_type", ""))
 
 
 def trial_table(nwbfile: Any, name: str) -> Any:
@@ -64,5 +69,5 @@ def trial_table(nwbfile: Any, name: str) -> Any:
 def default_module(nwbfile: Any, table: Any) -> str:
     """``"ophys"`` for ROIs, else ``"ecephys"``."""
     if table is not None:
-        return "ophys" if table.neurodata_type == "PlaneSegmentation" else "ecephys"
+        return "ophys" if type_of(table) == "PlaneSegmentation" else "ecephys"
     return "ophys" if nwbfile.imaging_planes and nwbfile.units is None else "ecephys"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from nwb_rnn.errors import InputError
 from nwb_rnn.recordings.recording import Dropped
 from nwb_rnn.storage.copying import compressed
-from nwb_rnn.storage.model_form import plain_ids, to_json
+from nwb_rnn.storage.model_form import plain_ids, to_json, without_folders
 from nwb_rnn.storage.session_time import in_session_time, valid_bins
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def latents_container(latents: xarray.Dataset, name: str, model: Any, trials: An
         "trial_ids": plain_ids(latents["trial"].values),
         "observed_units": units,
         "observed_unit_ids": plain_ids(latents["unit"].values) if "unit" in latents.coords else None,
-        "source": _as_text(attributes.get("source")),
+        "source": _source(attributes.get("source")),
         "dropped": _as_text(attributes.get("dropped")),
         "settings": to_json(others),
         "model": model,
@@ -227,6 +228,14 @@ def simulation_table(simulation: xarray.Dataset, name: str) -> Any:
         data = values.astype(np.int8) if values.dtype.kind == "b" else values
         table.add_column(str(key), f"{key} ({', '.join(map(str, variable.dims))})", data=compressed(data))
     return table
+
+
+def _source(value: Any) -> str | None:
+    """Where the data came from as JSON text, without the folders of this machine."""
+    if isinstance(value, str):
+        with suppress(json.JSONDecodeError):
+            value = json.loads(value)
+    return _as_text(without_folders({"source": value})["source"])
 
 
 def _as_text(value: Any) -> str | None:

@@ -11,8 +11,8 @@ from typing import Any
 from nwb_rnn.errors import InputError, SourceError
 from nwb_rnn.recordings.recording import Recording
 from nwb_rnn.sources.dandi_address import is_dandi_address
-from nwb_rnn.sources.nwb_open import is_address, open_nwb, public_location
-from nwb_rnn.storage.model_form import Origin
+from nwb_rnn.sources.nwb_open import is_address, open_nwb
+from nwb_rnn.storage.model_form import Origin, public_name
 
 
 def location_of(source: Any) -> str | None:
@@ -87,10 +87,7 @@ def _opened_asset(location: str) -> Iterator[Any]:
 
 def origin_of(source: Any, nwbfile: Any) -> Origin:
     """What to say of where results come from: no folder of this machine, no credentials."""
-    location = location_of(source) or ""
-    if location and not (is_address(location) or is_dandi_address(location)):
-        location = Path(location).name
-    location = public_location(location)
+    location = public_name(location_of(source) or "")
     if nwbfile is not None:
         return Origin(str(nwbfile.identifier), str(nwbfile.object_id), location)
     if isinstance(source, Recording):
