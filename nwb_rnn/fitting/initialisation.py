@@ -17,7 +17,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from nwb_rnn.fitting.linear_gaussian import Posterior, expectation_maximisation, smooth
-from nwb_rnn.fitting.subspace import LinearSystem, subspace_identification
+from nwb_rnn.fitting.subspace import LinearSystem, stable, subspace_identification
 from nwb_rnn.models.activations import ACTIVATIONS
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, filtered_inputs
 from nwb_rnn.smc.trials import TrialTensors
@@ -116,7 +116,7 @@ def _unit_variance(
     values = np.maximum(values, 1e-6 * values.max())
     basis, inverse = (vectors / np.sqrt(values)).T, vectors * np.sqrt(values)
     system = LinearSystem(
-        transition=basis @ system.transition @ inverse,
+        transition=stable(basis @ system.transition @ inverse),
         transition_covariance=basis @ system.transition_covariance @ basis.T,
         readout=system.readout @ inverse,
         bias=system.bias,

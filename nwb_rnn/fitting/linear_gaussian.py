@@ -99,7 +99,7 @@ def _maximise(system: LinearSystem, p: Posterior, observed: np.ndarray, seen: np
         transition_covariance=_floored(covariance),
         readout=readout,
         bias=bias,
-        noise=np.maximum(noise, 1e-3 * system.noise + 1e-12),
+        noise=np.maximum(noise, _least_noise(observed, seen)),
         initial_mean=p.mean[:, 0].mean(0),
         initial_covariance=_floored(first),
     )
@@ -119,6 +119,14 @@ def _maximise_readout(mean, second, observed, seen):
     squares = (observed**2 * seen).sum((0, 1))
     noise = (squares - (weights * products).sum(1)) / np.maximum(seen.sum((0, 1)), 1)
     return weights[:, :rank], weights[:, rank], noise
+
+
+def _least_noise(observed: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """A twentieth of each unit's variance, or 1 for a unit that never changes: no unit rules the fit."""
+    count = np.maximum(seen.sum((0, 1)), 1)
+    mean = (observed * seen).sum((0, 1)) / count
+    variance = ((observed - mean) ** 2 * seen).sum((0, 1)) / count
+    return np.where(variance > 0, 0.05 * variance, 1.0)
 
 
 def _floored(covariance: np.ndarray) -> np.ndarray:

@@ -52,7 +52,8 @@ def subspace_identification(
     bias = (observed * seen).sum((0, 1)) / count
     centred = (observed - bias) * seen
     variance = (centred**2).sum((0, 1)) / count
-    spread = np.sqrt(np.where(variance > 0, variance, 1.0))
+    # halfway between raw and standardised: a rare unit's covariances are mostly sampling noise
+    spread = np.where(variance > 0, variance, 1.0) ** 0.25
     centred = centred / spread
     if lags is None:
         lags = int(np.clip(800 // units, 3, 20))
@@ -69,7 +70,7 @@ def subspace_identification(
         transition = np.linalg.lstsq(observability[:-units], observability[units:], rcond=1e-6)[0]
     else:
         transition = 0.9 * np.eye(rank_here)
-    transition = _stable(transition)
+    transition = stable(transition)
     ahead = controllability[:, :units] @ np.linalg.pinv(readout).T  # A Π
     stationary = _positive(np.linalg.lstsq(transition, ahead, rcond=1e-3)[0])
     return _normalised(transition, stationary, readout, bias, spread, covariances[0], rank)
@@ -84,7 +85,7 @@ def _lagged_covariance(centred: np.ndarray, seen: np.ndarray, lag: int) -> np.nd
     return products / np.maximum(pairs, 1)
 
 
-def _stable(transition: np.ndarray) -> np.ndarray:
+def stable(transition: np.ndarray) -> np.ndarray:
     """Pull eigenvalues that leave the unit disc back inside it."""
     values, vectors = np.linalg.eig(transition)
     size = np.abs(values)
