@@ -51,19 +51,27 @@ class Problem:
     noise: Tensor
     uniforms: Tensor
 
+    def to(self, device: str) -> Problem:
+        leaves = {name: leaf.detach().to(device).requires_grad_() for name, leaf in self.leaves.items()}
+        data = {name: x.to(device) for name, x in self.data.items()}
+        return Problem(self.case, leaves, data, self.noise.to(device), self.uniforms.to(device))
+
     def inputs(self) -> SequenceInputs:
         """Built anew from the leaves, so that gradients of two runs stay apart."""
         case, data = self.case, self.data
         leaves = {name: leaf for name, leaf in self.leaves.items() if not name.startswith("encoder_")}
         filtered = leaves.pop("filtered")
+        for name in ("transition_cholesky", "initial_cholesky"):
+            leaves[name] = torch.tril(leaves[name])
         parameters = LowRankParameters(**leaves)
         if case.proposal == "bootstrap":
             terms = proposals.bootstrap(parameters, case.batch, case.bins)
         elif case.proposal == "optimal":
             terms = proposals.optimal(parameters, data["observed"], data["patterns"], data["pattern"])
         else:
-            root = self.leaves["encoder_root"]
-            terms = proposals.encoder(parameters, root @ root.mT, self.leaves["encoder_linear"])
+            root, seen = self.leaves["encoder_root"], data["mask"].amax(-1)[..., None]
+            precision = (root @ root.mT) * seen[..., None]
+            terms = proposals.encoder(parameters, precision, self.leaves["encoder_linear"] * seen)
         return SequenceInputs(
             parameters=parameters,
             activation=case.activation,

@@ -1,8 +1,9 @@
-"""One block of particles inside a kernel under construction: its pointers, splats and accumulators.
+"""One block of particles inside a kernel under construction: where its numbers are and its accumulators.
 
 A kernel walks over units in vectors of W lanes and handles all particles of a block at each step, so that
-weights are read once for the block. Floating arrays are C-contiguous and of one dtype, their last axis
-(units) is padded with zeros to whole vectors; particle arrays are flat, R numbers a particle.
+weights are read once for the block. What belongs to a unit is stored together, in packs (N' / W, rows, W):
+all rows of W units, then those of the next W; N' is N rounded up to whole vectors, filled with zeros.
+Particle arrays are flat, R numbers a particle.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from nwb_rnn.smc.backends import cpu_lanes as lanes
+from nwb_rnn.smc.backends.cpu_spec import KernelSpec
+
+_FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 
 
 def size(number: int) -> ir.Constant:
@@ -25,77 +29,91 @@ def combine(start, factors, vectors) -> lanes.Lanes:
     return start
 
 
-class Block:
-    """Reads an intrinsic's arguments by name (`names`, in order; the first is the spec)."""
+class Pack:
+    """The rows of one vector of units; read when first asked for, written back if changed."""
 
-    def __init__(self, context, builder, signature, arguments, names: str):
-        self.builder = builder
-        self.spec = signature.args[0].spec
-        self.rank, self.particles = self.spec.rank, self.spec.block
-        self._scalars, self._arrays = {}, {}
-        for name, kind, value in zip(names.split(), signature.args, arguments, strict=True):
-            if hasattr(kind, "ndim"):
-                self._arrays[name] = cgutils.create_struct_proxy(kind)(context, builder, value=value)
-                self.element = context.get_value_type(kind.dtype)
-            else:
-                self._scalars[name] = value
+    def __init__(self, builder, pointer, rows: int, index, vector: ir.VectorType):
+        self.vector, self.builder = vector, builder
+        offset = builder.mul(index, size(rows * vector.count))
+        self._start = builder.gep(pointer, [offset], source_etype=vector.element)
+        self._rows: dict[int, lanes.Lanes] = {}
+
+    def __getitem__(self, row: int) -> lanes.Lanes:
+        if row not in self._rows:
+            self._rows[row] = lanes.load(self.builder, self._pointer(row), self.vector)
+        return self._rows[row]
+
+    def add(self, row: int, value: lanes.Lanes, factor=1.0) -> None:
+        """Row += value · factor."""
+        self._rows[row] = value.times_plus(factor, self[row])
+
+    def write(self) -> None:
+        for row, value in self._rows.items():
+            lanes.store(self._pointer(row), value)
+
+    def _pointer(self, row: int):
+        offset = size(row * self.vector.count)
+        return self.builder.gep(self._start, [offset], source_etype=self.vector.element)
+
+
+class Kernel:
+    """A loop over blocks of particles with a loop over vectors of units inside."""
+
+    def __init__(self, builder, spec: KernelSpec):
+        self.builder, self.spec = builder, spec
+        self.rank, self.particles = spec.rank, spec.block
+        self.element = _FLOATS[spec.dtype]
         self.vector = ir.VectorType(self.element, lanes.width(self.element))
 
-    def pointer(self, name: str, first=None):
-        data = self._arrays[name].data
-        return data if first is None else self._at(data, self._scalars[first])
+    def blocks(self, particles):
+        """Yields the index of each block's first particle."""
+        return cgutils.for_range_slice(self.builder, size(0), particles, size(self.particles), inc=True)
 
-    def columns(self, name: str):
-        """Run-time length of the last axis of an array."""
-        return cgutils.unpack_tuple(self.builder, self._arrays[name].shape)[-1]
+    def vectors(self, count):
+        return cgutils.for_range(self.builder, count)
 
-    def rows(self, name: str):
-        """Pointers to the R rows of a (R, N') array."""
-        stride = self.columns(name)
-        return [self._at(self.pointer(name), self.builder.mul(stride, size(row))) for row in range(self.rank)]
+    def pack(self, pointer, rows: int, index) -> Pack:
+        return Pack(self.builder, pointer, rows, index, self.vector)
 
-    def load(self, pointer, n) -> lanes.Lanes:
-        return lanes.load(self.builder, self._at(pointer, n), self.vector)
-
-    def store(self, pointer, n, value: lanes.Lanes) -> None:
-        lanes.store(self._at(pointer, n), value)
-
-    def latents(self, name: str, first: str):
+    def latents(self, pointer, first):
         """[p][r]: every number of the block's particles in all lanes."""
-        pointer = self.pointer(name, first)
-        numbers = [self._splat(pointer, i) for i in range(self.particles * self.rank)]
-        return [numbers[p * self.rank : (p + 1) * self.rank] for p in range(self.particles)]
+        start = self._at(pointer, self.builder.mul(first, size(self.rank)))
+        return [
+            [self._splat(start, p * self.rank + r) for r in range(self.rank)] for p in range(self.particles)
+        ]
 
-    def weights(self, name: str, first: str):
+    def weights(self, pointer, first):
         """[p]: one number of each particle in all lanes."""
-        pointer = self.pointer(name, first)
-        return [self._splat(pointer, p) for p in range(self.particles)]
+        start = self._at(pointer, first)
+        return [self._splat(start, p) for p in range(self.particles)]
 
-    def accumulators(self, count: int):
-        """Zero vectors that live in registers."""
+    def accumulators(self, width: int):
+        """[p][i]: zero vectors that live in registers."""
         zero = ir.Constant(self.vector, [0.0] * self.vector.count)
-        return [cgutils.alloca_once_value(self.builder, zero) for _ in range(count)]
+        made = [
+            [cgutils.alloca_once(self.builder, self.vector) for _ in range(width)]
+            for _ in range(self.particles)
+        ]
+        for slot in (slot for row in made for slot in row):
+            self.builder.store(zero, slot)
+        return made
 
     def add(self, accumulator, first: lanes.Lanes, second: lanes.Lanes) -> None:
         """accumulator += first · second"""
         current = lanes.Lanes(self.builder, self.builder.load(accumulator, typ=self.vector))
         self.builder.store(first.times_plus(second, current).value, accumulator)
 
-    def write_sums(self, name: str, first: str, accumulators) -> None:
-        """Add up the lanes of each accumulator into consecutive numbers of a particle array."""
-        pointer = self.pointer(name, first)
-        for i, accumulator in enumerate(accumulators):
-            total = lanes.Lanes(self.builder, self.builder.load(accumulator, typ=self.vector)).sum()
-            self.builder.store(total, self._at(pointer, size(i)))
-
-    def loop(self, name: str):
-        """Over the last axis of an array, one vector at a time."""
-        return cgutils.for_range_slice(
-            self.builder, size(0), self.columns(name), size(self.vector.count), inc=True
-        )
+    def write_sums(self, pointer, first, accumulators) -> None:
+        """Add up the lanes of accumulators[p][i] into consecutive numbers of a particle array."""
+        width = len(accumulators[0])
+        start = self._at(pointer, self.builder.mul(first, size(width)))
+        for i, slot in enumerate(slot for row in accumulators for slot in row):
+            total = lanes.Lanes(self.builder, self.builder.load(slot, typ=self.vector)).sum()
+            self.builder.store(total, self._at(start, size(i)))
 
     def _at(self, pointer, offset):
-        return self.builder.gep(pointer, [offset], source_etype=self.element)
+        typed = self.builder.bitcast(pointer, self.element.as_pointer())
+        return self.builder.gep(typed, [offset], source_etype=self.element)
 
     def _splat(self, pointer, index: int) -> lanes.Lanes:
         scalar = self.builder.load(self._at(pointer, size(index)), typ=self.element)

@@ -1,31 +1,21 @@
-"""What a compiled CPU kernel is specialised for, as a type that numba knows.
+"""What a compiled CPU kernel is specialised for, as a constant that numba knows.
 
-A `KernelSpec` is passed as the first argument of every kernel. It holds no run-time value: numba compiles
-(and caches on disk) one kernel for each distinct spec, and the code generators read the spec's fields.
+A `KernelSpec` holds no run-time value: the code generators read its fields while a kernel is built. Built
+kernels are cached on disk under the spec.
 """
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from numba.core import types
-from numba.extending import NativeValue, models, register_model, typeof_impl, unbox
-
-
-def _revision() -> int:
-    """Changes with any source file of this backend: numba's own cache only watches the outermost one."""
-    folder = Path(__file__).parent
-    return zlib.crc32(b"".join(path.read_bytes() for path in sorted(folder.glob("cpu*.py"))))
-
-
-_REVISION = _revision()
+from numba.core.imputils import lower_constant
+from numba.extending import models, register_model, typeof_impl
 
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """`block` is how many particles go through the network together, so that its weights are read once."""
+    """`block` is how many particles go through the network together; `revision` is that of the code."""
 
     rank: int
     block: int
@@ -33,6 +23,8 @@ class KernelSpec:
     observation: str
     link: str
     readout: str
+    dtype: str
+    revision: int
 
 
 class SpecType(types.Type):
@@ -40,7 +32,7 @@ class SpecType(types.Type):
 
     def __init__(self, spec: KernelSpec):
         self.spec = spec
-        super().__init__(name=f"{spec!r} revision {_REVISION}")
+        super().__init__(name=repr(spec))
 
 
 register_model(SpecType)(models.OpaqueModel)
@@ -51,6 +43,6 @@ def _typeof_spec(value, context):
     return SpecType(value)
 
 
-@unbox(SpecType)
-def _unbox_spec(typ, obj, context):
-    return NativeValue(context.context.get_dummy_value())
+@lower_constant(SpecType)
+def _constant_spec(context, builder, typ, value):
+    return context.get_dummy_value()

@@ -1,6 +1,6 @@
 """Arrays that the CPU kernels share, grouped by what they are; all C-contiguous and of one floating dtype.
 
-Axes: B trial, T bin, K particle, R latent, N' and D' units padded with zeros to whole vectors, J kind.
+Axes: I trials × bins, K particles, R latents, U inputs, J kinds; packs are those of `cpu_blocks`.
 """
 
 from __future__ import annotations
@@ -10,81 +10,70 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Network(NamedTuple):
-    left: np.ndarray  # (R, N'), M
-    right: np.ndarray  # (R, N'), V
-    bias: np.ndarray  # (N',), h
-    input_weights: np.ndarray  # (U, N'), W
+class Model(NamedTuple):
+    network: np.ndarray  # (N' / W, rows, W), pack of `cpu_units`
+    readout: np.ndarray  # (D' / W, rows, W), pack of `cpu_readout`; empty if adapted
+    input_weights: np.ndarray  # (U, N')
+    readout_inputs: np.ndarray  # input_weights for a one-to-one readout, else (0, N')
+    log_noise: np.ndarray  # (D,), log(2 π variance) of Gaussian observations, else 0
     decay: np.ndarray  # (1,)
     initial_mean: np.ndarray  # (R,)
 
 
-class Readout(NamedTuple):
-    weights: np.ndarray  # (R, D'), C of an affine readout
-    bias: np.ndarray  # (D',)
-    gain: np.ndarray  # (D',), of a one-to-one readout
-    inverse_noise: np.ndarray  # (D',), 1 / variance
-    log_noise: np.ndarray  # (D',), log(2 π variance)
-
-
 class Data(NamedTuple):
-    observed: np.ndarray  # (B, T, D)
-    mask: np.ndarray  # (B, T, D) or (B, T, 1)
-    filtered: np.ndarray  # (B, T, U)
-    bins: np.ndarray  # (B,), how many bins of each trial to run
-    noise: np.ndarray  # (B, T, K·R)
-    uniforms: np.ndarray  # (B, T, 1) or (B, T, K)
+    observed: np.ndarray  # (I, D)
+    mask: np.ndarray  # (I, D) or (I, 1)
+    filtered: np.ndarray  # (I, U)
+    noise: np.ndarray  # (I, K·R)
+    uniforms: np.ndarray  # (I, 1) or (I, K)
 
 
 class Proposal(NamedTuple):
     """Tables of `sequence.ProposalTerms`; what a proposal does not have is an array of size 0."""
 
-    kind: np.ndarray  # (B, T) int64
-    gain: np.ndarray  # (J, R, R)
-    offset: np.ndarray  # (B, T, R)
-    scale: np.ndarray  # (J, R, R)
-    weight_constant: np.ndarray  # (B, T)
-    weight_linear: np.ndarray  # (B, T, R)
-    metric: np.ndarray  # (J, R, R), weight_quadratic if adapted, else whitener
+    kind: np.ndarray  # (I,) int64
+    gain: np.ndarray  # (J, R·R)
+    offset: np.ndarray  # (I, R)
+    scale: np.ndarray  # (J, R·R)
+    weight_constant: np.ndarray  # (I,)
+    weight_linear: np.ndarray  # (I, R)
+    metric: np.ndarray  # (J, R·R), weight_quadratic if adapted, else whitener
     log_ratio: np.ndarray  # (J,)
 
 
 class Path(NamedTuple):
     """What the forward pass leaves behind."""
 
-    log_increments: np.ndarray  # (B, T)
-    latents: np.ndarray  # (B, T, K·R)
-    log_weights: np.ndarray  # (B, T, K), normalised; if adapted, those before resampling
-    ancestors: np.ndarray  # (B, T, K) int64
-    means: np.ndarray  # (B, T, K·R), μ: of the particles before resampling if adapted, else after
+    log_increments: np.ndarray  # (I,)
+    latents: np.ndarray  # (I, K·R)
+    log_weights: np.ndarray  # (I, K), normalised; if adapted, those before resampling
+    ancestors: np.ndarray  # (I, K) int64
+    means: np.ndarray  # (I, K·R), μ: of the particles before resampling if adapted, else after
 
 
 class Sums(NamedTuple):
-    """Gradients summed over trials; the first axis is the chunk of trials that they are summed over."""
+    """Gradients summed over trials; the first axis is the chunk of trials that they are summed over.
 
-    left: np.ndarray  # (chunks, R, N')
-    right: np.ndarray  # (chunks, R, N')
-    base: np.ndarray  # (chunks, N'), on currents; moved to `current` after each bin if there are inputs
-    current: np.ndarray  # (chunks, N'), base + current is on all currents; minus it on h, save clipped_relu
-    bias: np.ndarray  # (chunks, N'), on h (clipped_relu)
+    The base rows of the packs are cleared after each bin if there are inputs, and end up in `current`.
+    """
+
+    network: np.ndarray  # (chunks, N' / W, rows, W)
+    readout: np.ndarray  # (chunks, D' / W, gradient rows, W)
+    current: np.ndarray  # (chunks, N')
     input_weights: np.ndarray  # (chunks, U, N')
+    log_noise: np.ndarray  # (chunks, D)
     decay: np.ndarray  # (chunks, 1)
     initial_mean: np.ndarray  # (chunks, R)
-    readout_weights: np.ndarray  # (chunks, R, D'); the same array as `left` for a one-to-one readout
-    readout_bias: np.ndarray  # (chunks, D')
-    readout_gain: np.ndarray  # (chunks, D')
-    inverse_noise: np.ndarray  # (chunks, D')
-    log_noise: np.ndarray  # (chunks, D')
 
 
 class Local(NamedTuple):
-    """Gradients that belong to one trial and bin."""
+    """Gradients that belong to one trial and bin; those of tables are to be added up over equal kinds."""
 
-    filtered: np.ndarray  # (B, T, U)
-    gain: np.ndarray  # (B, T, R, R), to be added up over the bins of each kind
-    offset: np.ndarray  # (B, T, R)
-    scale: np.ndarray  # (B, T, R, R)
-    weight_constant: np.ndarray  # (B, T)
-    weight_linear: np.ndarray  # (B, T, R)
-    metric: np.ndarray  # (B, T, R, R)
-    log_ratio: np.ndarray  # (B, T)
+    filtered: np.ndarray  # (I, U)
+    gain: np.ndarray  # (I, R·R)
+    offset: np.ndarray  # (I, R)
+    scale: np.ndarray  # (I, R·R)
+    weight_constant: np.ndarray  # (I,)
+    weight_linear: np.ndarray  # (I, R)
+    metric: np.ndarray  # (I, R·R)
+    log_ratio: np.ndarray  # (I,)

@@ -1,7 +1,7 @@
 """The network term of the CPU backend: V φ(M z + base; h) and its adjoint, unit by unit in SIMD.
 
-`left`, `right` (R, N') are M and V with units last; `base`, `bias` (N',) are the currents from inputs
-and h. `latents`, `means` and their gradients are flat particle arrays; the block starts at number `first`.
+Rows of the network's pack and of its gradients: M (R rows), V (R rows), h, base, where base is the current
+from inputs, the same for all particles of a trial and bin.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from nwb_rnn.smc.backends import cpu_lanes as lanes
-from nwb_rnn.smc.backends.cpu_blocks import Block, combine
+from nwb_rnn.smc.backends.cpu_blocks import Kernel, combine
 
 
-def rate(activation: str, x: lanes.Lanes, bias: lanes.Lanes) -> lanes.Lanes:
-    """φ(x; h)"""
-    return rate_and_pullback(activation, x, bias)[0]
+def rows(rank: int) -> int:
+    """Rows of the pack."""
+    return 2 * rank + 2
 
 
 def rate_and_pullback(activation: str, x: lanes.Lanes, bias: lanes.Lanes):
@@ -42,77 +42,59 @@ def rate_and_pullback(activation: str, x: lanes.Lanes, bias: lanes.Lanes):
 
 
 @intrinsic
-def advance(typingctx, spec, left, right, base, bias, latents, first, means):
-    """means = V φ(M z + base; h) for one block of particles."""
+def advance(typingctx, spec, pack, vectors, latents, means, particles):
+    """means = V φ(M z + base; h), for whole blocks of particles."""
 
     def generate(context, builder, signature, arguments):
-        block = Block(context, builder, signature, arguments, "spec left right base bias latents first means")
-        rank = block.rank
-        pointers = [*block.rows("left"), *block.rows("right"), block.pointer("base"), block.pointer("bias")]
-        z = block.latents("latents", "first")
-        sums = block.accumulators(block.particles * rank)
-        with block.loop("left") as (n, _):
-            *weights, current, h = (block.load(pointer, n) for pointer in pointers)
-            for p in range(block.particles):
-                r = rate(block.spec.activation, combine(current, z[p], weights[:rank]), h)
-                for k in range(rank):
-                    block.add(sums[p * rank + k], r, weights[rank + k])
-        block.write_sums("means", "first", sums)
+        _, pack_pointer, count, latents, means, particles = arguments
+        kernel = Kernel(builder, signature.args[0].spec)
+        rank = kernel.rank
+        with kernel.blocks(particles) as (first, _):
+            z, sums = kernel.latents(latents, first), kernel.accumulators(rank)
+            with kernel.vectors(count) as loop:
+                pack = kernel.pack(pack_pointer, rows(rank), loop.index)
+                m, h, base = [pack[k] for k in range(rank)], pack[2 * rank], pack[2 * rank + 1]
+                for p in range(kernel.particles):
+                    r, _ = rate_and_pullback(kernel.spec.activation, combine(base, z[p], m), h)
+                    for k in range(rank):
+                        kernel.add(sums[p][k], r, pack[rank + k])
+            kernel.write_sums(means, first, sums)
         return context.get_dummy_value()
 
-    return types.void(spec, left, right, base, bias, latents, types.int64, means), generate
+    return types.void(spec, pack, vectors, latents, means, particles), generate
 
 
 @intrinsic
-def retreat(
-    typingctx,
-    spec,
-    left,
-    right,
-    base,
-    bias,
-    latents,
-    first,
-    on_means,
-    on_latents,
-    on_left,
-    on_right,
-    on_base,
-    on_bias,
-):
-    """Adjoint of `advance`: writes `on_latents`, adds to the gradients of the weights.
+def retreat(typingctx, spec, pack, on_pack, vectors, latents, on_means, on_latents, particles):
+    """Adjoint of `advance`: writes `on_latents`, adds to `on_pack`.
 
-    `on_bias` gets only what is not minus `on_base`, that is, clipped_relu's.
+    The row of h gets only what is not minus the row of base, that is, clipped_relu's.
     """
 
     def generate(context, builder, signature, arguments):
-        names = "spec left right base bias latents first on_means on_latents on_left on_right on_base on_bias"
-        block = Block(context, builder, signature, arguments, names)
-        rank, activation = block.rank, block.spec.activation
-        pointers = [*block.rows("left"), *block.rows("right"), block.pointer("base"), block.pointer("bias")]
-        targets = [*block.rows("on_left"), *block.rows("on_right"), block.pointer("on_base")]
-        if activation == "clipped_relu":
-            targets.append(block.pointer("on_bias"))
-        z, g = block.latents("latents", "first"), block.latents("on_means", "first")
-        sums = block.accumulators(block.particles * rank)
-        with block.loop("left") as (n, _):
-            *weights, current, h = (block.load(pointer, n) for pointer in pointers)
-            m, v = weights[:rank], weights[rank:]
-            totals = [block.load(pointer, n) for pointer in targets]
-            for p in range(block.particles):
-                r, pullback = rate_and_pullback(activation, combine(current, z[p], m), h)
-                on_current, on_h = pullback(combine(g[p][0] * v[0], g[p][1:], v[1:]))
-                for k in range(rank):
-                    block.add(sums[p * rank + k], on_current, m[k])
-                    totals[k] = on_current.times_plus(z[p][k], totals[k])
-                    totals[rank + k] = r.times_plus(g[p][k], totals[rank + k])
-                totals[2 * rank] = totals[2 * rank] + on_current
-                if on_h is not None:
-                    totals[2 * rank + 1] = totals[2 * rank + 1] + on_h
-            for pointer, total in zip(targets, totals, strict=True):
-                block.store(pointer, n, total)
-        block.write_sums("on_latents", "first", sums)
+        _, pack_pointer, on_pointer, count, latents, on_means, on_latents, particles = arguments
+        kernel = Kernel(builder, signature.args[0].spec)
+        rank = kernel.rank
+        with kernel.blocks(particles) as (first, _):
+            z, g = kernel.latents(latents, first), kernel.latents(on_means, first)
+            sums = kernel.accumulators(rank)
+            with kernel.vectors(count) as loop:
+                pack = kernel.pack(pack_pointer, rows(rank), loop.index)
+                added = kernel.pack(on_pointer, rows(rank), loop.index)
+                m, v = [pack[k] for k in range(rank)], [pack[rank + k] for k in range(rank)]
+                for p in range(kernel.particles):
+                    x = combine(pack[2 * rank + 1], z[p], m)
+                    r, pullback = rate_and_pullback(kernel.spec.activation, x, pack[2 * rank])
+                    on_current, on_bias = pullback(combine(g[p][0] * v[0], g[p][1:], v[1:]))
+                    for k in range(rank):
+                        kernel.add(sums[p][k], on_current, m[k])
+                        added.add(k, on_current, z[p][k])
+                        added.add(rank + k, r, g[p][k])
+                    added.add(2 * rank + 1, on_current)
+                    if on_bias is not None:
+                        added.add(2 * rank, on_bias)
+                added.write()
+            kernel.write_sums(on_latents, first, sums)
         return context.get_dummy_value()
 
-    arrays = (on_means, on_latents, on_left, on_right, on_base, on_bias)
-    return types.void(spec, left, right, base, bias, latents, types.int64, *arrays), generate
+    return types.void(spec, pack, on_pack, vectors, latents, on_means, on_latents, particles), generate

@@ -1,0 +1,288 @@
+"""From tensors to the arrays of the CPU kernels, and from their gradients back to tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nwb_rnn.smc.backends import cpu_readout, cpu_steps
+from nwb_rnn.smc.backends.cpu_compile import revision
+from nwb_rnn.smc.backends.cpu_lanes import REGISTER_BYTES
+from nwb_rnn.smc.backends.cpu_spec import KernelSpec
+from nwb_rnn.smc.backends.cpu_tables import Data, Local, Model, Path, Proposal, Sums
+from nwb_rnn.smc.sequence import SequenceInputs
+
+SCHEMES = {
+    "none": cpu_steps.NONE,
+    "systematic": cpu_steps.SYSTEMATIC,
+    "multinomial": cpu_steps.MULTINOMIAL,
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What one call of `run` got; `skip` says whether bins past a trial's length are left out."""
+
+    inputs: SequenceInputs
+    noise: Tensor
+    uniforms: Tensor
+    resampling: str
+    ancestors: Tensor | None
+    skip: bool
+
+    @property
+    def lanes(self) -> int:
+        return REGISTER_BYTES // self.noise.element_size()
+
+    @property
+    def one_to_one(self) -> bool:
+        return self.inputs.parameters.readout_gain is not None
+
+    def zeros(self, *shape: int) -> np.ndarray:
+        """Aligned to whole vectors, as torch's memory is and numpy's is not."""
+        return torch.zeros(shape, dtype=self.noise.dtype).numpy()
+
+    def vectors(self, units: int) -> int:
+        return -(-units // self.lanes)
+
+
+def spec(problem: Problem) -> KernelSpec:
+    inputs, particles, rank = problem.inputs, problem.noise.shape[2], problem.noise.shape[3]
+    adapted = inputs.proposal.adapted
+    return KernelSpec(
+        rank=rank,
+        block=_block(particles, rank),
+        activation=inputs.activation,
+        observation="none" if adapted else inputs.observation,
+        link="none" if adapted else inputs.link,
+        readout="none" if adapted else "one_to_one" if problem.one_to_one else "affine",
+        dtype=str(problem.noise.dtype).removeprefix("torch."),
+        revision=revision(),
+    )
+
+
+def _block(particles: int, rank: int) -> int:
+    """Few enough for registers, and such that the last block is not mostly empty."""
+    largest = 4 if rank <= 4 else 2
+    sizes = [size for size in (5, 4, 3, 2, 1) if size <= largest + (rank <= 3)]
+    return min(sizes, key=lambda size: (-(-particles // size) * size > 1.1 * particles, -size))
+
+
+def model(problem: Problem) -> Model:
+    p = problem.inputs.parameters
+    units = p.left_vectors.shape[0]
+    adapted = problem.inputs.proposal.adapted
+    columns = problem.vectors(units) * problem.lanes
+    input_weights = problem.zeros(p.input_weights.shape[1], columns)
+    input_weights[:, :units] = array(p.input_weights).T
+    network = _pack(
+        problem, units, [*array(p.left_vectors).T, *array(p.right_vectors), array(p.unit_bias), 0]
+    )
+    noise = None if adapted or p.observation_noise is None else array(p.observation_noise)
+    log_noise = problem.zeros(p.readout_bias.shape[0])
+    if noise is not None:
+        log_noise[:] = np.log(2 * np.pi * noise)
+    return Model(
+        network=network,
+        readout=problem.zeros(0, 1, 1) if adapted else _readout_pack(problem, noise),
+        input_weights=input_weights,
+        readout_inputs=input_weights if problem.one_to_one else input_weights[:0],
+        log_noise=log_noise,
+        decay=array(p.decay).reshape(1),
+        initial_mean=array(p.initial_mean),
+    )
+
+
+def _readout_pack(problem: Problem, noise: np.ndarray | None) -> np.ndarray:
+    p = problem.inputs.parameters
+    units = p.readout_bias.shape[0]
+    rows = dict.fromkeys(cpu_readout.ROWS, 0)
+    rows["bias"] = array(p.readout_bias)
+    if noise is not None:
+        rows["inverse_noise"] = 1 / noise
+    weights = p.readout_weights
+    if problem.one_to_one:
+        weights = p.left_vectors[:units]
+        rows["gain"], rows["threshold"] = array(p.readout_gain), array(p.unit_bias)[:units]
+    return _pack(problem, units, [*array(weights).T, *rows.values()])
+
+
+def _pack(problem: Problem, units: int, rows: list) -> np.ndarray:
+    """(units / W, rows, W) of `cpu_blocks`."""
+    vectors, lanes = problem.vectors(units), problem.lanes
+    flat = np.zeros((len(rows), vectors * lanes), dtype=np.dtype(f"f{problem.noise.element_size()}"))
+    for target, row in zip(flat, rows, strict=True):
+        target[:units] = row
+    pack = problem.zeros(vectors, len(rows), lanes)
+    pack[...] = flat.reshape(len(rows), vectors, lanes).swapaxes(0, 1)
+    return pack
+
+
+def _unpack(pack: Tensor, units: int) -> Tensor:
+    """Rows (rows, units) of a pack."""
+    return pack.transpose(0, 1).reshape(pack.shape[1], -1)[:, :units]
+
+
+def lengths(problem: Problem) -> np.ndarray:
+    batch, bins = problem.noise.shape[:2]
+    if problem.skip:
+        return np.minimum(problem.inputs.lengths.numpy(), bins)
+    return np.full(batch, bins)
+
+
+def data(problem: Problem) -> Data:
+    inputs = problem.inputs
+    return Data(
+        observed=_rows(inputs.observed),
+        mask=_rows(inputs.mask),
+        filtered=_rows(inputs.filtered),
+        noise=_rows(problem.noise),
+        uniforms=_rows(problem.uniforms),
+    )
+
+
+def proposal(problem: Problem) -> Proposal:
+    q = problem.inputs.proposal
+    nothing = problem.zeros(0)
+    return Proposal(
+        kind=array(q.kind).reshape(-1),
+        gain=_tables(q.gain),
+        offset=_rows(q.offset),
+        scale=_tables(q.scale),
+        weight_constant=array(q.weight_constant).reshape(-1) if q.adapted else nothing,
+        weight_linear=_rows(q.weight_linear) if q.adapted else nothing.reshape(0, 0),
+        metric=_tables(q.weight_quadratic if q.adapted else q.whitener),
+        log_ratio=nothing if q.adapted else array(q.log_ratio),
+    )
+
+
+def path(problem: Problem) -> Path:
+    batch, bins, particles, rank = problem.noise.shape
+    rows, like = batch * bins, problem.noise
+    if problem.ancestors is None:
+        ancestors = torch.empty(rows, particles, dtype=torch.int64)
+    else:
+        ancestors = problem.ancestors.reshape(rows, particles).clone()
+    return Path(
+        log_increments=like.new_empty(rows).numpy(),
+        latents=like.new_empty(rows, particles * rank).numpy(),
+        log_weights=like.new_empty(rows, particles).numpy(),
+        ancestors=ancestors.numpy(),
+        means=like.new_empty(rows, particles * rank).numpy(),
+    )
+
+
+def sums(problem: Problem, made: Model, chunks: int) -> Sums:
+    rank, lanes = problem.noise.shape[3], problem.lanes
+    return Sums(
+        network=problem.zeros(chunks, *made.network.shape),
+        readout=problem.zeros(chunks, made.readout.shape[0], rank + cpu_readout.GRADIENT_ROWS, lanes),
+        current=problem.zeros(chunks, made.input_weights.shape[1]),
+        input_weights=problem.zeros(chunks, *made.input_weights.shape),
+        log_noise=problem.zeros(chunks, *made.log_noise.shape),
+        decay=problem.zeros(chunks, 1),
+        initial_mean=problem.zeros(chunks, rank),
+    )
+
+
+def local(problem: Problem) -> Local:
+    batch, bins, _, rank = problem.noise.shape
+    rows = batch * bins
+    return Local(
+        filtered=problem.zeros(rows, problem.inputs.filtered.shape[2]),
+        gain=problem.zeros(rows, rank**2),
+        offset=problem.zeros(rows, rank),
+        scale=problem.zeros(rows, rank**2),
+        weight_constant=problem.zeros(rows),
+        weight_linear=problem.zeros(rows, rank),
+        metric=problem.zeros(rows, rank**2),
+        log_ratio=problem.zeros(rows),
+    )
+
+
+def parameter_gradients(problem: Problem, total: Sums) -> dict[str, Tensor]:
+    """Gradients by the name of a parameter, from sums over all trials."""
+    p = problem.inputs.parameters
+    units, rank = p.left_vectors.shape
+    rows = _unpack(torch.from_numpy(total.network), units)
+    on_bias = rows[2 * rank]
+    on_current = rows[2 * rank + 1] + torch.from_numpy(total.current)[:units]
+    gradients = {
+        "left_vectors": rows[:rank].T,
+        "right_vectors": rows[rank : 2 * rank],
+        "input_weights": torch.from_numpy(total.input_weights)[:, :units].T,
+        "decay": torch.from_numpy(total.decay).reshape(p.decay.shape),
+        "initial_mean": torch.from_numpy(total.initial_mean),
+    }
+    if not problem.inputs.proposal.adapted:
+        on_readout, on_left, on_threshold, on_base = _readout_gradients(problem, total)
+        gradients |= on_readout
+        if problem.one_to_one:
+            gradients["left_vectors"] = gradients["left_vectors"].clone()
+            gradients["left_vectors"][: on_left.shape[0]] += on_left
+            on_bias[: on_left.shape[0]] += on_threshold
+            on_current[: on_left.shape[0]] += on_base
+    gradients["unit_bias"] = on_bias if problem.inputs.activation == "clipped_relu" else -on_current
+    return gradients
+
+
+def _readout_gradients(problem: Problem, total: Sums):
+    """Gradients of the readout by name, and those on M, h and base for a one-to-one readout."""
+    p, rank = problem.inputs.parameters, problem.noise.shape[3]
+    rows = _unpack(torch.from_numpy(total.readout), p.readout_bias.shape[0])
+    named = dict(zip(cpu_readout.ROWS, rows[rank:], strict=False))
+    gradients = {
+        "readout_bias": named["bias"],
+        "readout_gain": named["gain"],
+        "readout_weights": rows[:rank].T,
+    }
+    if p.observation_noise is not None:
+        noise = p.observation_noise.detach()
+        gradients["observation_noise"] = (
+            torch.from_numpy(total.log_noise) / noise - named["inverse_noise"] / noise**2
+        )
+    return gradients, rows[:rank].T, named["threshold"], named["current"]
+
+
+def proposal_gradients(problem: Problem, made: Proposal, found: Local) -> dict[str, Tensor]:
+    """Gradients by the name of a proposal term, and on the filtered inputs."""
+    q = problem.inputs.proposal
+
+    def table(rows: np.ndarray, like: Tensor) -> Tensor:
+        total = problem.zeros(like.shape[0], like[0].numel())
+        cpu_steps.add_by_kind(made.kind, rows.reshape(rows.shape[0], -1), total)
+        return torch.from_numpy(total).reshape(like.shape)
+
+    def bins(rows: np.ndarray, like: Tensor) -> Tensor:
+        return torch.from_numpy(rows).reshape(like.shape)
+
+    gradients = {
+        "filtered": bins(found.filtered, problem.inputs.filtered),
+        "gain": table(found.gain, q.gain),
+        "offset": bins(found.offset, q.offset),
+        "scale": table(found.scale, q.scale),
+    }
+    if not q.adapted:
+        whitener, ratio = table(found.metric, q.whitener), table(found.log_ratio, q.log_ratio)
+        return gradients | {"whitener": whitener, "log_ratio": ratio}
+    return gradients | {
+        "weight_constant": bins(found.weight_constant, q.weight_constant),
+        "weight_linear": bins(found.weight_linear, q.weight_linear),
+        "weight_quadratic": table(found.metric, q.weight_quadratic),
+    }
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
+
+
+def _rows(tensor: Tensor) -> np.ndarray:
+    """(B, T, ...) as (B·T, numbers)."""
+    return array(tensor).reshape(tensor.shape[0] * tensor.shape[1], -1 if tensor.numel() else 0)
+
+
+def _tables(tensor: Tensor) -> np.ndarray:
+    return array(tensor).reshape(tensor.shape[0], -1)

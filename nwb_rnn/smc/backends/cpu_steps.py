@@ -1,0 +1,292 @@
+"""The steps of one bin in the CPU backend and their adjoints, each a loop over the particles of a trial.
+
+Particle arrays are flat, R numbers a particle; matrices (R·R,) are flat too. `source[k]` is the row of
+`means` that particle k comes from. Loops run over particles innermost, because R is small.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+# no flag that lets the compiler assume away NaN or inf
+OPTIONS = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "nsz", "reassoc"},
+}
+NONE, SYSTEMATIC, MULTINOMIAL = 0, 1, 2
+
+_LOG_FACTORIALS = np.array([math.lgamma(n + 1.0) for n in range(256)])
+
+
+@njit(**OPTIONS)
+def copy(source, target):
+    """Copy the first numbers of `source`, as many as `target` has."""
+    for i in range(target.shape[0]):
+        target[i] = source[i]
+
+
+@njit(**OPTIONS)
+def fill(target, value):
+    for i in range(target.shape[0]):
+        target[i] = value
+
+
+@njit(**OPTIONS)
+def count_up(target):
+    for i in range(target.shape[0]):
+        target[i] = i
+
+
+@njit(**OPTIONS)
+def set_base(input_weights, filtered, pack, row):
+    """Row of the pack = W v, for as many units as it has; nothing without input weights."""
+    if input_weights.shape[0] == 0:
+        return
+    lanes = pack.shape[2]
+    for i in range(pack.shape[0]):
+        for w in range(lanes):
+            pack[i, row, w] = 0
+        for u in range(filtered.shape[0]):
+            for w in range(lanes):
+                pack[i, row, w] += input_weights[u, i * lanes + w] * filtered[u]
+
+
+@njit(**OPTIONS)
+def pull_base(input_weights, filtered, on_pack, row, on_weights, on_current, on_filtered):
+    """Adjoint of `set_base`; moves the gradient in the pack to `on_current`."""
+    if input_weights.shape[0] == 0:
+        return
+    lanes = on_pack.shape[2]
+    for i in range(on_pack.shape[0]):
+        at = i * lanes
+        for u in range(filtered.shape[0]):
+            total = 0.0
+            for w in range(lanes):
+                total += on_pack[i, row, w] * input_weights[u, at + w]
+                on_weights[u, at + w] += on_pack[i, row, w] * filtered[u]
+            on_filtered[u] += total
+        for w in range(lanes):
+            on_current[at + w] += on_pack[i, row, w]
+            on_pack[i, row, w] = 0
+
+
+@njit(**OPTIONS)
+def log_mean_weight(log_weights, out):
+    """The log of the sum of the weights; `out` gets the log weights divided by it."""
+    highest = log_weights[0]
+    for k in range(1, log_weights.shape[0]):
+        if not log_weights[k] <= highest:  # a NaN wins
+            highest = log_weights[k]
+    total = 0.0
+    for k in range(log_weights.shape[0]):
+        total += math.exp(log_weights[k] - highest)
+    result = highest + math.log(total)
+    for k in range(log_weights.shape[0]):
+        out[k] = log_weights[k] - result
+    return result
+
+
+@njit(**OPTIONS)
+def draw_ancestors(log_weights, uniforms, scheme, cumulative, out):
+    """As `resampling.ancestors`, for one trial."""
+    particles = log_weights.shape[0]
+    if scheme == NONE:
+        count_up(out)
+        return
+    highest = log_weights[0]
+    for k in range(1, particles):
+        highest = max(highest, log_weights[k])
+    total = 0.0
+    for k in range(particles):
+        total += math.exp(log_weights[k] - highest)
+        cumulative[k] = total
+    last = cumulative[particles - 1]
+    if scheme == SYSTEMATIC:
+        j = 0
+        for k in range(particles):
+            position = (k + uniforms[0]) / particles * last
+            while j < particles - 1 and cumulative[j] <= position:
+                j += 1
+            out[k] = j
+        return
+    for k in range(particles):
+        low, high = 0, particles - 1
+        while low < high:
+            middle = (low + high) // 2
+            if cumulative[middle] <= uniforms[k] * last:
+                low = middle + 1
+            else:
+                high = middle
+        out[k] = low
+
+
+@njit(**OPTIONS)
+def adapted_weights(constant, linear, metric, means, log_weights):
+    """log_weights[k] += constant + μ_kᵀ linear − ½ μ_kᵀ metric μ_k"""
+    rank = linear.shape[0]
+    for r in range(rank):
+        for k in range(log_weights.shape[0]):
+            slope = linear[r]
+            for s in range(rank):
+                slope -= metric[r * rank + s] * means[k * rank + s] / 2
+            log_weights[k] += slope * means[k * rank + r]
+    for k in range(log_weights.shape[0]):
+        log_weights[k] += constant
+
+
+@njit(**OPTIONS)
+def pull_adapted_weights(linear, metric, means, on_weights, on_means, on_linear, on_metric):
+    """Adjoint of `adapted_weights`; returns the gradient on the constant."""
+    rank, particles = linear.shape[0], on_weights.shape[0]
+    for r in range(rank):
+        total = 0.0
+        for k in range(particles):
+            total += on_weights[k] * means[k * rank + r]
+            on_means[k * rank + r] += on_weights[k] * linear[r]
+        on_linear[r] += total
+        for s in range(rank):
+            symmetric = (metric[r * rank + s] + metric[s * rank + r]) / 2
+            total = 0.0
+            for k in range(particles):
+                pull = on_weights[k] * means[k * rank + s]
+                on_means[k * rank + r] -= symmetric * pull
+                total += pull * means[k * rank + r]
+            on_metric[r * rank + s] -= total / 2
+    total = 0.0
+    for k in range(particles):
+        total += on_weights[k]
+    return total
+
+
+@njit(**OPTIONS)
+def draw(gain, offset, scale, noise, means, source, latents):
+    """z = A μ + g + L ε"""
+    rank = offset.shape[0]
+    for r in range(rank):
+        for k in range(source.shape[0]):
+            latents[k * rank + r] = offset[r]
+        for s in range(rank):
+            a, b = gain[r * rank + s], scale[r * rank + s]
+            for k in range(source.shape[0]):
+                moved = a * means[source[k] * rank + s]
+                latents[k * rank + r] += moved + b * noise[k * rank + s]
+
+
+@njit(**OPTIONS)
+def pull_draw(gain, noise, means, source, on_latents, on_gain, on_offset, on_scale, on_means):
+    """Adjoint of `draw`."""
+    rank = on_offset.shape[0]
+    for r in range(rank):
+        total = 0.0
+        for k in range(source.shape[0]):
+            total += on_latents[k * rank + r]
+        on_offset[r] += total
+        for s in range(rank):
+            a, total, other = gain[r * rank + s], 0.0, 0.0
+            for k in range(source.shape[0]):
+                g, at = on_latents[k * rank + r], source[k] * rank + s
+                total += g * means[at]
+                other += g * noise[k * rank + s]
+                on_means[at] += a * g
+            on_gain[r * rank + s] += total
+            on_scale[r * rank + s] += other
+
+
+@njit(**OPTIONS)
+def proposal_ratio(metric, noise, latents, means, distance, log_weights):
+    """log_weights[k] += ½ |ε_k|² − ½ |metric (z_k − μ_k)|², `means` being those of the drawn particles."""
+    rank = distance.shape[0]
+    for k in range(log_weights.shape[0]):
+        for r in range(rank):
+            distance[r] = latents[k * rank + r] - means[k * rank + r]
+        value = log_weights[k]
+        for r in range(rank):
+            whitened = metric[r * rank] * distance[0]
+            for s in range(1, rank):
+                whitened += metric[r * rank + s] * distance[s]
+            value += (noise[k * rank + r] ** 2 - whitened**2) / 2
+        log_weights[k] = value
+
+
+@njit(**OPTIONS)
+def pull_proposal_ratio(metric, latents, means, distance, on_weights, on_latents, on_means, on_metric):
+    """Adjoint of `proposal_ratio`."""
+    rank = distance.shape[0]
+    for k in range(on_weights.shape[0]):
+        for r in range(rank):
+            distance[r] = latents[k * rank + r] - means[k * rank + r]
+        for r in range(rank):
+            whitened = metric[r * rank] * distance[0]
+            for s in range(1, rank):
+                whitened += metric[r * rank + s] * distance[s]
+            pull = on_weights[k] * whitened
+            for s in range(rank):
+                on_metric[r * rank + s] -= pull * distance[s]
+                on_latents[k * rank + s] -= pull * metric[r * rank + s]
+                on_means[k * rank + s] += pull * metric[r * rank + s]
+
+
+@njit(**OPTIONS)
+def pull_increment(log_weights, scheme, on_increment, on_log_weights, on_weights):
+    """Gradients on the log weights before normalisation; `on_log_weights` counts without resampling."""
+    rest = on_increment
+    if scheme == NONE:
+        for k in range(log_weights.shape[0]):
+            rest -= on_log_weights[k]
+    for k in range(log_weights.shape[0]):
+        on_weights[k] = rest * math.exp(log_weights[k])
+        if scheme == NONE:
+            on_weights[k] += on_log_weights[k]
+            on_log_weights[k] = on_weights[k]
+
+
+@njit(**OPTIONS)
+def gather_parents(ancestors, parents, slots, source, latents, rank, block):
+    """Copy each particle that has children once into `latents`; source[k] is where k's parent went.
+
+    Returns how many there are, rounded up to whole blocks, the last of which is filled up with zeros.
+    """
+    fill(slots, -1)
+    count = 0
+    for k in range(ancestors.shape[0]):
+        parent = ancestors[k]
+        if slots[parent] < 0:
+            slots[parent] = count
+            for r in range(rank):
+                latents[count * rank + r] = parents[parent * rank + r]
+            count += 1
+        source[k] = slots[parent]
+    whole = (count + block - 1) // block * block
+    for i in range(count * rank, whole * rank):
+        latents[i] = 0
+    return whole
+
+
+@njit(**OPTIONS)
+def set_bin(observed, mask, log_noise, pack, row, counts):
+    """Put a bin's observations and mask into the pack; returns the terms of log p(y | z) without z."""
+    lanes, constant = pack.shape[2], 0.0
+    for d in range(observed.shape[0]):
+        y, seen = observed[d], mask[min(d, mask.shape[0] - 1)]
+        pack[d // lanes, row, d % lanes] = y
+        pack[d // lanes, row + 1, d % lanes] = seen
+        if seen == 0:
+            continue
+        constant -= seen * log_noise[d] / 2
+        if counts:
+            whole = y >= 0 and y < 255 and y == math.floor(y)
+            constant -= seen * (_LOG_FACTORIALS[int(y)] if whole else math.lgamma(y + 1.0))
+    return constant
+
+
+@njit(**OPTIONS)
+def add_by_kind(kind, rows, out):
+    """out[kind[i]] += rows[i], in order."""
+    for i in range(kind.shape[0]):
+        for j in range(rows.shape[1]):
+            out[kind[i], j] += rows[i, j]

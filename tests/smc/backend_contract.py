@@ -1,0 +1,168 @@
+"""What every backend has to keep to: the values and gradients of the reference.
+
+Two tensors are compared by the norm of their difference over the norm of the reference's, each tensor for
+itself: 1e-5 for values and 1e-4 for gradients in float32, 1e-9 for both in float64.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from smc.backend_problems import Case, make
+from torch import Tensor
+
+from nwb_rnn.smc.backends import reference
+
+VALUES = {torch.float32: 1e-5, torch.float64: 1e-9}
+GRADIENTS = {torch.float32: 1e-4, torch.float64: 1e-9}
+ACTIVATIONS = ("relu", "clipped_relu", "tanh", "softplus", "identity")
+LAWS = (("gaussian", "identity"), ("poisson", "softplus"), ("poisson", "exp"))
+
+
+def every_model() -> list[Case]:
+    """Every activation, observation, readout and proposal; the other options take turns."""
+    turns = itertools.cycle(
+        [
+            {"resampling": "systematic", "mask": "units", "unequal": True, "inputs": 2},
+            {"resampling": "multinomial", "mask": "bins", "inputs": 1},
+            {"resampling": "none", "unequal": True},
+            {"resampling": "systematic", "mask": "units"},
+            {"resampling": "multinomial", "unequal": True, "inputs": 3},
+            {"resampling": "none", "mask": "bins", "inputs": 2},
+            {"resampling": "systematic", "mask": "bins", "unequal": True},
+        ]
+    )
+    cases = [Case(activation=activation, **next(turns)) for activation in ACTIVATIONS for _ in range(3)]
+    options = itertools.product(ACTIVATIONS, LAWS, ("affine", "one_to_one"), ("encoder", "bootstrap"))
+    for seed, (activation, (observation, link), readout, proposal) in enumerate(options):
+        cases.append(
+            Case(
+                activation=activation,
+                observation=observation,
+                link=link,
+                readout=readout,
+                proposal=proposal,
+                seed=seed,
+                **next(turns),
+            )
+        )
+    return cases
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """|found − expected| / |expected|, in Euclidean norms."""
+    return ((found - expected).norm() / expected.norm().clamp(min=1e-12)).item()
+
+
+def outcome(backend, problem, ancestors=None):
+    """The result, and the gradients of a weighted sum of the log increments by leaf."""
+    case = problem.case
+    leaves = problem.leaves
+    inputs = problem.inputs()
+    result = backend.run(inputs, problem.noise, problem.uniforms, case.resampling, ancestors)
+    weights = torch.linspace(0.5, 1.5, case.batch * case.bins, dtype=case.dtype, device=problem.noise.device)
+    objective = (result.log_increments * weights.reshape(case.batch, case.bins)).sum()
+    found = torch.autograd.grad(objective, list(leaves.values()), allow_unused=True)
+    gradients = {
+        name: torch.zeros_like(leaf) if gradient is None else gradient
+        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+    }
+    return result, gradients
+
+
+class BackendContract:
+    """Inherited by the tests of each backend; `backend` is its module, `device` where it runs."""
+
+    backend = None
+    device = "cpu"
+
+    def compare(self, case: Case) -> None:
+        problem = make(case).to(self.device)
+        assert self.backend.supports(problem.inputs(), case.resampling) is None
+        expected, expected_gradients = outcome(reference, problem)
+        drawn, _ = outcome(self.backend, problem)
+        last = problem.data["lengths"].cpu() - 1
+        trials = torch.arange(case.batch)
+        running = torch.arange(case.bins) <= last[:, None]
+        assert torch.equal(drawn.ancestors.cpu()[running], expected.ancestors.cpu()[running])
+        found, gradients = outcome(self.backend, problem, expected.ancestors)
+        limit = VALUES[case.dtype]
+        assert distance(drawn.log_increments, expected.log_increments) < limit
+        assert distance(found.log_increments, expected.log_increments) < limit
+        assert distance(found.latents[trials, last], expected.latents[trials, last]) < limit
+        assert distance(found.log_weights[trials, last], expected.log_weights[trials, last]) < 10 * limit
+        assert ((found.ancestors >= 0) & (found.ancestors < case.particles)).all()
+        for name, gradient in gradients.items():
+            off = distance(gradient, expected_gradients[name])
+            assert off < GRADIENTS[case.dtype], f"gradient on {name}: {off:.1e}"
+
+    @pytest.mark.parametrize("case", every_model(), ids=str)
+    def test_every_model_in_single_precision(self, case):
+        self.compare(case)
+
+    @pytest.mark.parametrize(
+        "case",
+        [
+            Case(dtype=torch.float64, mask="units", unequal=True, inputs=2),
+            Case(dtype=torch.float64, activation="tanh", resampling="none"),
+            Case(dtype=torch.float64, proposal="bootstrap", activation="softplus", readout="one_to_one"),
+            Case(
+                dtype=torch.float64,
+                proposal="encoder",
+                activation="relu",
+                observation="poisson",
+                link="softplus",
+                inputs=1,
+                unequal=True,
+            ),
+            Case(dtype=torch.float64, proposal="encoder", observation="poisson", link="exp", mask="units"),
+        ],
+        ids=str,
+    )
+    def test_double_precision(self, case):
+        self.compare(case)
+
+    @pytest.mark.parametrize(
+        "sizes",
+        [
+            {"particles": 1},
+            {"bins": 1},
+            {"rank": 1},
+            {"rank": 6, "particles": 33},
+            {"units": 3, "observed": 40, "inputs": 2},
+            {"batch": 1, "bins": 1, "particles": 1, "rank": 1, "units": 1, "observed": 1},
+            {"batch": 21, "bins": 3, "particles": 16},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
+    def test_sizes(self, proposal, sizes):
+        self.compare(Case(proposal=proposal, **sizes))
+
+    def test_without_gradients_every_bin_is_filtered(self):
+        """Bins after the last observed one hold predictions, as in the reference."""
+        problem = make(Case(unequal=True)).to(self.device)
+        with torch.no_grad():
+            expected = reference.run(problem.inputs(), problem.noise, problem.uniforms)
+            found = self.backend.run(problem.inputs(), problem.noise, problem.uniforms)
+        assert distance(found.latents, expected.latents) < 1e-5
+        assert distance(found.log_weights, expected.log_weights) < 1e-5
+
+    @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
+    def test_a_nan_stays_visible(self, proposal):
+        problem = make(Case(proposal=proposal)).to(self.device)
+        with torch.no_grad():
+            problem.leaves["right_vectors"][0, 0] = float("nan")
+        result, gradients = outcome(self.backend, problem)
+        assert torch.isnan(result.log_increments).any()
+        assert torch.isnan(gradients["left_vectors"]).any()
+
+    def test_the_same_call_gives_the_same_bits(self):
+        problem = make(Case(proposal="encoder", batch=5, inputs=1)).to(self.device)
+        first, first_gradients = outcome(self.backend, problem)
+        second, second_gradients = outcome(self.backend, problem)
+        assert torch.equal(first.log_increments, second.log_increments)
+        for name, gradient in first_gradients.items():
+            assert torch.equal(gradient, second_gradients[name])
