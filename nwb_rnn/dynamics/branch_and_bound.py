@@ -281,6 +281,7 @@ def _report(network, proved, clusters: list[Cluster], boxes, bound, doubts) -> F
     width = 4 * np.finfo(float).eps * (1.0 + np.abs(network.currents(location))).max(axis=1, initial=1.0)
     reach = np.where(is_cluster, 0.0, radius)
     regions = _regions(network, location, reach, width)
+    bending = network.bending_units
     residual = network.residual(location)
     jacobian = network.jacobian(location)
     kind, status = {}, np.full(len(location), "fixed", dtype="<U16")
@@ -290,7 +291,7 @@ def _report(network, proved, clusters: list[Cluster], boxes, bound, doubts) -> F
             kind[p] = cluster.kind
             status[p] = "fixed" if cluster.is_zero else "slow"
             doubts.append(cluster.describe())
-        elif (regions[p] < 0).any():
+        elif (regions[p, bending] < 0).any():
             kind[p] = "kink"
     points = characterise(
         location,
@@ -330,7 +331,7 @@ def _regions(network, location, radius, width) -> np.ndarray:
 
 def _stable_on_kink(network: LowRankMap, z: np.ndarray, region: np.ndarray) -> bool:
     """True if one norm shrinks under the affine maps of every side of the kinks at z."""
-    on_kink = np.flatnonzero(region < 0)
+    on_kink = np.flatnonzero((region < 0) & network.bending_units)
     if len(on_kink) > MAX_CORNERS:
         return False
     base = network.jacobian(z)

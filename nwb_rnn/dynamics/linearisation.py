@@ -28,15 +28,14 @@ def lyapunov_exponents(
     mapping = as_map(step)
     z = np.asarray(start, dtype=np.float64)[None]
     count = z.shape[1] if count is None else count
-    for _ in range(discard):
-        z = mapping.step(z)
     frame = np.linalg.qr(np.random.default_rng(0).standard_normal((z.shape[1], count)))[0]
     growth = np.zeros(count)
-    for _ in range(steps):
+    for t in range(discard + steps):
         if not np.isfinite(z).all():
             return np.full(count, np.nan)
         frame, triangle = np.linalg.qr(mapping.jacobian(z)[0] @ frame)
-        growth += np.log(np.maximum(np.abs(np.diag(triangle)), 1e-300))
+        if t >= discard:
+            growth += np.log(np.maximum(np.abs(np.diag(triangle)), 1e-300))
         z = mapping.step(z)
     return np.sort(growth / steps)[::-1] / getattr(mapping, "bin_size", 1.0)
 

@@ -17,6 +17,7 @@ that an input brings to every unit (W v for a constant filtered input v), and φ
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -97,6 +98,11 @@ class LowRankMap:
         """True when every fixed point can be found and proved."""
         return self.activation in PIECEWISE_LINEAR
 
+    @property
+    def bending_units(self) -> np.ndarray:
+        """(N,) bool: units whose kink bends F, because latents drive them and they drive latents."""
+        return self.left_vectors.any(axis=1) & self.right_vectors.any(axis=0)
+
     def with_current(self, current: np.ndarray) -> LowRankMap:
         """The same network under another constant current (N,)."""
         return replace(self, input_current=current)
@@ -118,13 +124,13 @@ class LowRankMap:
     def jacobian(self, z: np.ndarray) -> np.ndarray:
         """dF/dz = a I + V φ'(x) M, (..., R) -> (..., R, R); on a kink the mean of both sides."""
         slope = self._slopes(self.currents(z))
-        product = np.einsum("rn,...n,ns->...rs", self.right_vectors, slope, self.left_vectors, optimize=True)
+        product = (slope @ self._rank_one_terms).reshape(*slope.shape[:-1], self.rank, self.rank)
         return product + self.decay * np.eye(self.rank)
 
     def input_jacobian(self, z: np.ndarray, input_weights: np.ndarray) -> np.ndarray:
         """dF/dv = V φ'(x) W for input weights W (N, U), (..., R) -> (..., R, U)."""
         slope = self._slopes(self.currents(z))
-        return np.einsum("rn,...n,nu->...ru", self.right_vectors, slope, input_weights, optimize=True)
+        return (slope[..., None, :] * self.right_vectors) @ input_weights
 
     def regions(self, z: np.ndarray, tolerance: float | np.ndarray = 0.0) -> np.ndarray:
         """(..., N) int8: how many kinks each unit has passed; −1 within `tolerance` of a kink."""
@@ -149,6 +155,12 @@ class LowRankMap:
         for t in range(steps):
             orbit[t + 1] = self.step(orbit[t])
         return orbit
+
+    @cached_property
+    def _rank_one_terms(self) -> np.ndarray:
+        """(N, R·R) V_ri M_is of each unit: the Jacobian is their sum weighted by the slopes."""
+        terms = self.right_vectors.T[:, :, None] * self.left_vectors[:, None, :]
+        return terms.reshape(self.units, self.rank**2)
 
     def _kinks(self) -> tuple[np.ndarray, ...]:
         """Currents (N,) at which each unit changes its slope."""

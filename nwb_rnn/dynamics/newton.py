@@ -25,6 +25,7 @@ from nwb_rnn.errors import InputError
 
 DAMPING = 1e-2
 MIDPOINTS = 400
+PATIENCE = 25
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,11 @@ def as_map(step, inputs: np.ndarray | None = None):
 
 
 def minimise(mapping, starts: np.ndarray, max_iterations: int = 300) -> Minima:
-    """Levenberg–Marquardt on q from every row of `starts` (S, R), all rows together."""
+    """Levenberg–Marquardt on q from every row of `starts` (S, R), all rows together.
+
+    A row ends when its step vanishes, or when `PATIENCE` iterations did not halve its q: a minimum of q
+    that is not a fixed point.
+    """
     z = np.array(starts, dtype=np.float64)
     gap = mapping.step(z) - z
     q = 0.5 * np.square(gap).sum(axis=1)
@@ -148,8 +153,11 @@ def minimise(mapping, starts: np.ndarray, max_iterations: int = 300) -> Minima:
     active = np.flatnonzero(np.isfinite(q) & (q > 0))
     eye = np.eye(z.shape[1])
     slope = np.empty((len(z), *eye.shape))
-    stale = active
-    for _ in range(max_iterations):
+    stale, before = active, q.copy()
+    for iteration in range(max_iterations):
+        if iteration % PATIENCE == PATIENCE - 1:
+            active = active[(q[active] < 0.5 * before[active]) | (q[active] < FIXED_BELOW)]
+            stale, before = np.intersect1d(stale, active), q.copy()
         if len(active) == 0:
             break
         slope[stale] = mapping.jacobian(z[stale]) - eye

@@ -190,7 +190,11 @@ def _settle(network, system, planes, walk: Visit) -> list[tuple[np.ndarray, str]
     points: list[tuple[np.ndarray, str]] = []
 
     def add(z, kind, reach):
-        if all(np.abs(other - z).max() > reach for other, _ in points):
+        near = [p for p, (other, _) in enumerate(points) if np.abs(other - z).max() <= reach]
+        if kind == "degenerate":
+            for p in reversed(near):
+                del points[p]
+        if kind == "degenerate" or not near:
             points.append((z, kind))
 
     for z, flag in sorted(zip(walk.found, walk.flags, strict=True), key=lambda pair: pair[1]):
@@ -237,7 +241,7 @@ def _conclude(network, system, planes, walk: Visit) -> FixedPoints:
 def _point_on_flat(system: ClippedSystem, planes: Arrangement, signs: np.ndarray) -> np.ndarray | None:
     """A fixed point in the closed region with these signs, where I − J is singular; None if it has none.
 
-    A linear program: H(z) = 0 with z on the given side of every hyperplane.
+    A linear program: H(z) = 0 with z on the given side of every hyperplane, as far from them as it can be.
     """
     on = np.where(planes.lower < 0, planes.lower_side, planes.lower_side * signs[planes.lower]) > 0
     full = np.where(planes.upper < 0, planes.upper_side, planes.upper_side * signs[planes.upper]) > 0
@@ -246,13 +250,14 @@ def _point_on_flat(system: ClippedSystem, planes: Arrangement, signs: np.ndarray
     matrix = system.linear + system.weights[linear].T @ system.normals[linear]
     constant = system.constant + system.weights[linear].T @ system.offsets[linear]
     constant = constant + system.weights[full].T @ system.heights[full]
+    column = np.zeros((system.rank, 1))
     answer = linprog(
-        np.zeros(system.rank),
-        A_ub=-signs[:, None] * planes.normals if len(signs) else None,
-        b_ub=signs * planes.offsets if len(signs) else None,
-        A_eq=matrix,
+        np.append(np.zeros(system.rank), -1.0),
+        A_ub=np.column_stack([-signs[:, None] * planes.normals, np.ones(len(signs))]),
+        b_ub=signs * planes.offsets,
+        A_eq=np.concatenate([matrix, column], axis=1),
         b_eq=-constant,
-        bounds=(None, None),
+        bounds=[(None, None)] * system.rank + [(0.0, 1.0)],
         method="highs",
     )
-    return answer.x if answer.success else None
+    return answer.x[:-1] if answer.success else None
