@@ -95,8 +95,24 @@ class Copier:
                 columns += self._column(table, name)
                 kept.append(name)
             except NotCopied as reason:
-                self.notes.append(Dropped("column", (f"{table.name}/{name}",), str(reason)))
+                groups = self._groups_by_name(table) if name == "group" else None
+                if groups is None:
+                    self.notes.append(Dropped("column", (f"{table.name}/{name}",), str(reason)))
+                else:
+                    columns.append(groups)
+                    kept.append(name)
         return {**arguments, "id": read_data(table.id.data), "columns": columns, "colnames": kept}
+
+    def _groups_by_name(self, table: Any) -> Any:
+        """The groups of electrodes by their names, where the references to them cannot be read."""
+        from hdmf.common import VectorData
+
+        groups = getattr(table.parent, "electrode_groups", None)
+        names = read_data(table["group_name"].data) if "group_name" in table.colnames else []
+        if not groups or any(name not in groups for name in names):
+            return None
+        copies = [self.copy(groups[name]) for name in names]
+        return VectorData(name="group", description=str(table["group"].description), data=copies)
 
     def _column(self, table: Any, name: str) -> list[Any]:
         """A column with its indices, the outermost index first."""
@@ -135,7 +151,14 @@ class Copier:
 
     def _data(self, value: Any) -> Any:
         """A dataset in memory: numbers as arrays, texts as lists, references as copies of their targets."""
-        data = read_data(value)
+        try:
+            data = read_data(value)
+        except Exception as error:
+            if type(error).__name__ == "UnsafeDecodeError":
+                raise NotCopied(
+                    "pickled by whoever wrote the Zarr folder, which may run code, so not read"
+                ) from error
+            raise
         if isinstance(data, list) and data and hasattr(data[0], "object_id"):
             return [self.copy(item) for item in data]
         return compressed(data)

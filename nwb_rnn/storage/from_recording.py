@@ -77,9 +77,11 @@ def units_table(units: Table, spikes: Spikes, observed: Observed | None) -> Any:
         data = VectorData(name=name, description=text, data=compressed(flat))
         columns += [VectorIndex(name=f"{name}_index", data=offsets[1:], target=data), data]
         names.append(name)
+    reserved = {column["name"] for column in Units.__columns__}
     for name, values in {**units.columns, **extra}.items():
-        columns.append(VectorData(name=plain_name(name), description=name, data=column_data(values)))
-        names.append(plain_name(name))
+        label = plain_name(f"{name}_name" if name in reserved else name)
+        columns.append(VectorData(name=label, description=name, data=column_data(values)))
+        names.append(label)
     return Units(name="units", description="units of the recording", id=ids, columns=columns, colnames=names)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,7 @@ def write(
     SourceError : the source cannot be read
     InputError : an argument that cannot be used
     """
+    import_module("ndx_latent_dynamics")  # before any file is opened: types register on import
     if mode not in MODES:
         raise InputError(f"mode={mode!r} is not known; choose from {', '.join(MODES)}")
     results = Results(model, latents, fixed_points, simulation, name or _default_name(model), module)
