@@ -93,20 +93,21 @@ def make(case: Case) -> Problem:
 
     leaves = {
         "left_vectors": normal(case.units, case.rank),
-        "right_vectors": normal(case.rank, case.units, scale=1 / case.units**0.5),
+        "right_vectors": normal(case.rank, case.units, scale=0.2 / case.units**0.5),
         "input_weights": normal(case.units, case.inputs),
         "unit_bias": normal(case.units),
-        "decay": torch.tensor(0.9, dtype=torch.float64),
+        "decay": torch.tensor(0.8, dtype=torch.float64),
         "transition_cholesky": _factor(normal(case.rank, case.rank), 0.3),
         "initial_mean": normal(case.rank),
         "initial_cholesky": _factor(normal(case.rank, case.rank), 0.5),
         "readout_bias": normal(case.observed, scale=0.3),
         "filtered": normal(case.batch, case.bins, case.inputs),
     }
+    size = 0.2 if case.link == "exp" else 1.0  # unbounded rates would leave float32
     if case.readout == "affine":
-        leaves["readout_weights"] = normal(case.observed, case.rank, scale=0.5)
+        leaves["readout_weights"] = normal(case.observed, case.rank, scale=0.5 * size)
     else:
-        leaves["readout_gain"] = 1 + normal(case.observed, scale=0.1)
+        leaves["readout_gain"] = size * (1 + normal(case.observed, scale=0.1))
     if case.observation == "gaussian":
         leaves["observation_noise"] = 0.5 + normal(case.observed).abs()
     if case.proposal == "encoder":
@@ -131,7 +132,7 @@ def _data(case: Case, generator: torch.Generator) -> dict[str, Tensor]:
     else:
         rates = torch.full(shape, 1.2, dtype=torch.float64)
         rates[..., 0] = 0  # a silent unit
-        rates[..., -1] = 120
+        rates[..., -1] = 30 if case.link == "exp" else 120
         observed = torch.poisson(rates, generator=generator)
     mask = torch.ones(shape, dtype=torch.float64)
     if case.mask == "units":
