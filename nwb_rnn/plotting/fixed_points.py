@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 
 from nwb_rnn.dynamics.fixed_points import FixedPoints
 from nwb_rnn.errors import InputError
+from nwb_rnn.plotting.style import PALETTE, QUIET, given_or_new
 
-STABLE, UNSTABLE = "tab:green", "tab:red"
+STABLE, UNSTABLE = PALETTE[2], "#D55E00"
 
 
 def plot_fixed_points(
@@ -29,7 +30,7 @@ def plot_fixed_points(
     directions : draw the unstable directions
     size : of the markers, points²
     """
-    ax = _axes(ax)
+    ax = given_or_new(ax)
     first, second = _latents(points, latents)
     place = np.stack([points.location[:, first], _column(points.location, second)], axis=1)
     shown = points.stable
@@ -73,7 +74,7 @@ def plot_flow(
     ------
     InputError : fewer than two latents, or neither points nor limits.
     """
-    ax = _axes(ax)
+    ax = given_or_new(ax)
     rank = _rank(network, points)
     if rank < 2:
         raise InputError(f"A flow field needs two latents; this map has {rank}. Plot F(z) − z against z.")
@@ -84,9 +85,9 @@ def plot_flow(
     states = np.broadcast_to(rest, (grid * grid, rank)).copy()
     states[:, latents[0]], states[:, latents[1]] = x.ravel(), y.ravel()
     flow = (network.step(states) - states)[:, list(latents)].reshape(grid, grid, 2)
-    ax.streamplot(x, y, flow[..., 0], flow[..., 1], color="0.7", density=1.0, linewidth=0.6, arrowsize=0.7)
+    ax.streamplot(x, y, flow[..., 0], flow[..., 1], color=QUIET, density=1.0, linewidth=0.6, arrowsize=0.7)
     if nullclines and rank == 2:
-        for k, colour in enumerate(("tab:blue", "tab:orange")):
+        for k, colour in enumerate(PALETTE[:2]):
             if flow[..., k].min() < 0 < flow[..., k].max():
                 ax.contour(x, y, flow[..., k], levels=[0.0], colors=[colour], linewidths=1.2)
     if points is not None:
@@ -100,9 +101,9 @@ def plot_flow(
 
 def plot_eigenvalues(points: FixedPoints, ax: Axes | None = None) -> Axes:
     """All eigenvalues in the complex plane with the unit circle; colour tells stable points from others."""
-    ax = _axes(ax)
+    ax = given_or_new(ax)
     angle = np.linspace(0.0, 2 * np.pi, 200)
-    ax.plot(np.cos(angle), np.sin(angle), color="0.6", linewidth=0.8)
+    ax.plot(np.cos(angle), np.sin(angle), color=QUIET, linewidth=0.8)
     for shown, colour in ((points.stable, STABLE), (~points.stable, UNSTABLE)):
         values = points.eigenvalues[shown].ravel()
         ax.scatter(values.real, values.imag, s=14, color=colour)
@@ -114,7 +115,7 @@ def plot_eigenvalues(points: FixedPoints, ax: Axes | None = None) -> Axes:
 
 def plot_branch(branch, ax: Axes | None = None, *, latent: int = 0) -> Axes:
     """A branch of `follow_branch`: one latent against the parameter, solid where stable, dashed where not."""
-    ax = _axes(ax)
+    ax = given_or_new(ax)
     for shown, style, colour in ((branch.stable, "-", STABLE), (~branch.stable, "--", UNSTABLE)):
         height = np.where(shown, branch.location[:, latent], np.nan)
         ax.plot(branch.parameter, height, style, color=colour)
@@ -124,14 +125,6 @@ def plot_branch(branch, ax: Axes | None = None, *, latent: int = 0) -> Axes:
     ax.set_xlabel("parameter")
     ax.set_ylabel(f"latent {latent + 1}")
     return ax
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot
-
-    return pyplot.subplots()[1]
 
 
 def _latents(points: FixedPoints, latents: tuple[int, int]) -> tuple[int, int | None]:
