@@ -1,7 +1,7 @@
 """Start a low-rank RNN from the data instead of from noise.
 
 1. A linear system by subspace identification and a few steps of expectation maximisation.
-2. Units with random left vectors, their kinks spread over where the latents go.
+2. Units with random left vectors in pairs ±m, their kinks at the rim of where the latents go.
 3. Right vectors by ridge regression, so that a z + V φ(M z; h) follows the linear system there.
 4. For counts, a readout by Poisson regression on the smoothed latents.
 
@@ -26,6 +26,7 @@ _SEGMENT = 500  # bins; longer trials are cut for the linear start
 _MOST_BINS = 40_000  # of all segments together
 _EM_ITERATIONS = 8
 _DECAY = 0.9
+_RIM = (1.0, 4.0)  # standard deviations of a unit's current at which its kinks start
 _REACH = 2.5  # standard deviations; the first dynamics are linear inside and pull back from outside
 
 
@@ -51,7 +52,7 @@ def _initial_parameters(config: LowRankConfig, trials: TrialTensors, random: boo
         system, posterior = expectation_maximisation(system, observed, mask, _EM_ITERATIONS)
     system, posterior = _unit_variance(system, posterior, mask)
     inside = mask.any(-1)
-    left, bias = _units(config, posterior.mean[inside], rng)
+    left, bias = _units(config, rng)
     if config.readout == "one_to_one":
         left[: observed.shape[2]] = _unit_rows(system.readout, rng)
     input_weights = 0.1 * rng.standard_normal((config.units, inputs.shape[2]))
@@ -129,15 +130,21 @@ def _unit_variance(
     return system, Posterior(mean, covariance, posterior.lagged, posterior.log_likelihood)
 
 
-def _units(config: LowRankConfig, latents: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Random left vectors (N, R), and biases (N,) that put each unit's kink on some visited latent."""
-    left = rng.standard_normal((config.units, config.rank)) / np.sqrt(config.rank)
-    visited = latents[rng.integers(len(latents), size=config.units)]
-    visited = visited + 0.5 * rng.standard_normal(visited.shape)
-    kink = (left * visited).sum(1)
+def _units(config: LowRankConfig, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Left vectors (N, R) in pairs ±m, and biases (N,) that put kinks at the rim of where latents go.
+
+    Inside its kinks a pair adds up to a linear function, for each of the activations, so that the first
+    network can follow the linear system smoothly; training then moves the kinks to where they are needed.
+    """
+    half = (config.units + 1) // 2
+    left = rng.standard_normal((half, config.rank)) / np.sqrt(config.rank)
+    left = np.concatenate([left, -left])[: config.units]
+    rim = np.tile(rng.uniform(*_RIM, half), 2)[: config.units]
     if config.activation == "clipped_relu":
-        return left, -kink  # its second kink stays at x = 0
-    return left, kink if config.activation != "identity" else np.zeros(config.units)
+        return left, rim
+    if config.activation == "relu":
+        return left, -rim
+    return 0.5 * left, np.zeros(config.units)
 
 
 def _unit_rows(readout: np.ndarray, rng) -> np.ndarray:
@@ -160,10 +167,11 @@ def _right_vectors(config, left, bias, input_weights, system, posterior, inputs,
     latents = np.concatenate([latents, wide])
     drive = np.concatenate([drive, np.zeros((2000, inputs.shape[2]))])
     rates = _rates(config, left, bias, input_weights, latents, drive)
-    reach = _REACH * np.sqrt(config.rank) / np.maximum(np.linalg.norm(latents, axis=1, keepdims=True), 1e-9)
-    target = (latents * np.minimum(1, reach)) @ system.transition.T - _DECAY * latents
+    size = np.maximum(np.linalg.norm(latents, axis=1, keepdims=True), 1e-9)
+    pull = 1.0 if config.activation == "identity" else np.minimum(1, _REACH * np.sqrt(config.rank) / size)
+    target = (latents * pull) @ system.transition.T - _DECAY * latents
     gram = rates.T @ rates
-    ridge = 1e-3 * np.trace(gram) / len(gram) + 1e-8
+    ridge = 1e-2 * np.trace(gram) / len(gram) + 1e-8
     return np.linalg.solve(gram + ridge * np.eye(len(gram)), rates.T @ target).T
 
 
