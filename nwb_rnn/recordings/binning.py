@@ -16,7 +16,7 @@ import numpy as np
 from nwb_rnn.recordings.recording import Spikes
 
 EDGE = 1e-6
-_COUNTS_AT_ONCE = 4_000_000
+_COUNTS_AT_ONCE = 800_000
 
 Clock = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(seconds from the event (S,), trial of each (S,)) -> seconds on the common clock (S,)."""
@@ -100,15 +100,11 @@ def _count(
     margin = 2 * EDGE * bin_size
     for first in range(0, len(units), at_once):
         chosen = units[first : first + at_once]
-        cells = [
-            _cells(spikes.of(unit), lows - margin, highs + margin, lows, bins, bin_size, on_clock)
-            * len(chosen)
-            + i
-            for i, unit in enumerate(chosen)
-        ]
-        flat = np.concatenate(cells)
-        block = np.bincount(flat, minlength=trials * longest * len(chosen))
-        counts[:, :, first : first + at_once] = block.reshape(trials, longest, len(chosen))
+        block = np.empty((len(chosen), trials, longest), dtype=np.float32)
+        for row, unit in zip(block, chosen, strict=True):
+            cells = _cells(spikes.of(unit), lows - margin, highs + margin, lows, bins, bin_size, on_clock)
+            row[:] = np.bincount(cells, minlength=trials * longest).reshape(trials, longest)
+        counts[:, :, first : first + at_once] = block.transpose(1, 2, 0)
     return counts
 
 
@@ -129,7 +125,8 @@ def _cells(
     elapsed = moment - starts[trial] if on_clock is None else on_clock(moment, trial)
     number = bin_number(elapsed, bin_size)
     inside = (number >= 0) & (number < bins[trial])
-    return trial[inside] * int(bins.max(initial=0)) + number[inside]
+    cells = trial * int(bins.max(initial=0)) + number
+    return cells if inside.all() else cells[inside]
 
 
 def expand(begin: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

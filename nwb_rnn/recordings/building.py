@@ -101,12 +101,13 @@ def check_spikes(spikes: Spikes | Sequence[Any]) -> Spikes:
 def clean_spikes(spikes: Spikes, units: Table, notes: list[Dropped]) -> Spikes:
     """Drop spike times that are not finite, and sort the rest within each unit; both are reported."""
     times, offsets = spikes.times, spikes.offsets
-    finite = np.isfinite(times)
-    if not finite.all():
+    if not np.isfinite(times.sum()):  # no copy of all times unless something is wrong
+        finite = np.isfinite(times)
         owner = np.repeat(np.arange(len(units)), np.diff(offsets))
         losers = np.unique(owner[~finite])
-        reason = f"{int((~finite).sum())} spike times are NaN or infinite"
-        notes.append(Dropped("sample", tuple(units.ids[losers].tolist()), reason))
+        if len(losers):
+            reason = f"{int((~finite).sum())} spike times are NaN or infinite"
+            notes.append(Dropped("sample", tuple(units.ids[losers].tolist()), reason))
         counts = np.bincount(owner[finite], minlength=len(units))
         times, offsets = times[finite], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     steps = times[1:] < times[:-1]
@@ -297,7 +298,11 @@ def extent(recording: Recording) -> tuple[float, float]:
     """
     ends: list[np.ndarray] = []
     if recording.spikes is not None:
-        ends.append(recording.spikes.times)
+        times, counts = recording.spikes.times, recording.spikes.counts()
+        ends += [
+            times[recording.spikes.offsets[:-1][counts > 0]],
+            times[recording.spikes.offsets[1:][counts > 0] - 1],
+        ]
     if recording.observed is not None and len(recording.observed.intervals):
         ends.append(recording.observed.intervals.ravel())
     else:
