@@ -171,8 +171,11 @@ def _right_vectors(config, left, bias, input_weights, system, posterior, inputs,
     pull = 1.0 if config.activation == "identity" else np.minimum(1, _REACH * np.sqrt(config.rank) / size)
     target = (latents * pull) @ system.transition.T - _DECAY * latents
     gram = rates.T @ rates
-    ridge = 1e-2 * np.trace(gram) / len(gram) + 1e-8
-    return np.linalg.solve(gram + ridge * np.eye(len(gram)), rates.T @ target).T
+    ridge = 1e-2 * np.trace(gram) / len(gram) + 1e-8  # small weights: one step of training moves little
+    right = np.linalg.solve(gram + ridge * np.eye(len(gram)), rates.T @ target).T
+    near = slice(0, len(chosen))  # undo the shrinkage where the data are
+    correction = np.linalg.lstsq(rates[near] @ right.T, target[near], rcond=1e-3)[0].T
+    return correction @ right
 
 
 def _for_config(config: LowRankConfig, covariance: np.ndarray) -> np.ndarray:
