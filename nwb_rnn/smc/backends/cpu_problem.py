@@ -65,10 +65,8 @@ def spec(problem: Problem) -> KernelSpec:
 
 
 def _block(particles: int, rank: int) -> int:
-    """Few enough for registers, and such that the last block is not mostly empty."""
-    largest = 4 if rank <= 4 else 2
-    sizes = [size for size in (5, 4, 3, 2, 1) if size <= largest + (rank <= 3)]
-    return min(sizes, key=lambda size: (-(-particles // size) * size > 1.1 * particles, -size))
+    """Two particles share a read of the weights where their sums fit in registers beside them."""
+    return 2 if rank <= 3 and (particles % 2 == 0 or particles > 8) else 1
 
 
 def model(problem: Problem) -> Model:

@@ -1,0 +1,154 @@
+"""The parts of the optimal proposal that belong to single bins, and their adjoint, compiled for the CPU.
+
+With e = (y − d) where observed, weighted readout W = R⁻¹ C and the tables of a bin's kind, as in `proposals`:
+
+    l = Wᵀ e,   offset g = Σ l,   linear = Aᵀ l,
+    constant = −½ (Σ_d e²/n − lᵀ g + Σ_observed log 2 π n + log det M)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from nwb_rnn.smc.backends.cpu_steps import OPTIONS
+
+
+@njit(**OPTIONS)
+def pattern_terms(weights, noise, patterns, precisions, constants):
+    """H = Σ_d observed C_dr C_ds / n_d (P, R·R) and Σ_d observed log 2 π n_d (P,); `weights` (R, D) is Cᵀ."""
+    rank, units = weights.shape
+    for p in range(patterns.shape[0]):
+        total = 0.0
+        for d in range(units):
+            total += patterns[p, d] * math.log(2 * math.pi * noise[d])
+        constants[p] = total
+        for r in range(rank):
+            for s in range(rank):
+                total = 0.0
+                for d in range(units):
+                    total += patterns[p, d] * weights[r, d] * weights[s, d] / noise[d]
+                precisions[p, r * rank + s] = total
+
+
+@njit(**OPTIONS)
+def pull_pattern_terms(
+    weights, noise, patterns, on_precisions, on_constants, on_weights, on_inverse, on_noise
+):
+    """Adjoint of `pattern_terms`; `on_inverse` is the gradient on 1 / noise, `on_noise` on noise itself."""
+    rank, units = weights.shape
+    for p in range(patterns.shape[0]):
+        for d in range(units):
+            on_noise[d] += on_constants[p] * patterns[p, d] / noise[d]
+        for r in range(rank):
+            for s in range(rank):
+                on = on_precisions[p, r * rank + s]
+                both = on + on_precisions[p, s * rank + r]
+                for d in range(units):
+                    product = patterns[p, d] * weights[s, d]
+                    on_weights[r, d] += both * product / noise[d]
+                    on_inverse[d] += on * product * weights[r, d]
+
+
+@njit(**OPTIONS)
+def _residual(observed, bias, seen, residual):
+    for d in range(residual.shape[0]):
+        residual[d] = (observed[d] - bias[d]) * seen[d]
+
+
+@njit(**OPTIONS)
+def bins(
+    weighted,
+    inverse,
+    bias,
+    observed,
+    patterns,
+    pattern,
+    constants,
+    kind,
+    gain,
+    covariance,
+    log_det,
+    linear,
+    offset,
+    weight_constant,
+    weight_linear,
+):
+    """All bins: `weighted` (R, D) is Wᵀ, `inverse` (D,) is 1 / noise; the last four are written."""
+    rank, units = weighted.shape
+    residual = np.zeros(units, weighted.dtype)
+    for i in range(observed.shape[0]):
+        _residual(observed[i], bias, patterns[pattern[i]], residual)
+        explained = residual[0] * residual[0] * inverse[0]
+        for d in range(1, units):
+            explained += residual[d] * residual[d] * inverse[d]
+        for r in range(rank):
+            total = residual[0] * weighted[r, 0]
+            for d in range(1, units):
+                total += residual[d] * weighted[r, d]
+            linear[i, r] = total
+        j = kind[i]
+        for r in range(rank):
+            moved, slope = 0.0, 0.0
+            for s in range(rank):
+                moved += covariance[j, r * rank + s] * linear[i, s]
+                slope += gain[j, s * rank + r] * linear[i, s]
+            offset[i, r], weight_linear[i, r] = moved, slope
+            explained -= linear[i, r] * moved
+        weight_constant[i] = -(explained + constants[pattern[i]] + log_det[j]) / 2
+
+
+@njit(**OPTIONS)
+def pull_bins(
+    weighted,
+    inverse,
+    bias,
+    observed,
+    patterns,
+    pattern,
+    kind,
+    gain,
+    covariance,
+    linear,
+    offset,
+    on_offset,
+    on_constant,
+    on_slope,
+    on_weighted,
+    on_inverse,
+    on_bias,
+    on_constants,
+    on_gain,
+    on_covariance,
+    on_log_det,
+):
+    """Adjoint of `bins`; adds to the last seven. `on_constant` (I,), `on_slope` (I, R) are on its outputs."""
+    rank, units = weighted.shape
+    residual = np.zeros(units, weighted.dtype)
+    on_linear, on_moved = np.zeros(rank, weighted.dtype), np.zeros(rank, weighted.dtype)
+    for i in range(observed.shape[0]):
+        j, half = kind[i], on_constant[i] / 2
+        on_constants[pattern[i]] -= half
+        on_log_det[j] -= half
+        for r in range(rank):
+            on_moved[r] = on_offset[i, r] + half * linear[i, r]
+            on_linear[r] = half * offset[i, r]
+        for r in range(rank):
+            for s in range(rank):
+                at = r * rank + s
+                on_covariance[j, at] += on_moved[r] * linear[i, s]
+                on_gain[j, at] += linear[i, r] * on_slope[i, s]
+                on_linear[s] += covariance[j, at] * on_moved[r]
+                on_linear[r] += gain[j, at] * on_slope[i, s]
+        seen = patterns[pattern[i]]
+        _residual(observed[i], bias, seen, residual)
+        for d in range(units):
+            on_inverse[d] -= half * residual[d] * residual[d]
+            on_bias[d] += 2 * half * residual[d] * inverse[d] * seen[d]
+        for r in range(rank):
+            pull = on_linear[r]
+            for d in range(units):
+                on_weighted[r, d] += residual[d] * pull
+                on_bias[d] -= weighted[r, d] * pull * seen[d]
