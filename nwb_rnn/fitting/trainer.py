@@ -106,7 +106,13 @@ class Trainer:
         if options.proposal == "encoder" and torch.is_grad_enabled() and config.encoder_dropout > 0:
             encoder_mask = self._encoder_mask(trials, generator)
         inputs = prepare(
-            self.module.natural(), config, trials, options.proposal, self.module.encoder, encoder_mask
+            self.module.natural(),
+            config,
+            trials,
+            options.proposal,
+            self.module.encoder,
+            encoder_mask,
+            options.backend,
         )
         filter_options = FilterOptions(particles, options.proposal, options.backend, options.resampling)
         return run_filter(inputs, filter_options, generator).log_increments.sum(1)

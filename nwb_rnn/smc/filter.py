@@ -51,19 +51,22 @@ def prepare(
     proposal: str,
     encoder: ConvEncoder | None = None,
     encoder_mask: Tensor | None = None,
+    backend: str = "reference",
 ) -> SequenceInputs:
     """Everything that can be computed before the time loop.
 
-    `encoder_mask` (B, 1, D) hides further units from the encoder only (1 where visible).
+    `encoder_mask` (B, 1, D) hides further units from the encoder only (1 where visible). With `backend`
+    auto or cpu the terms of the proposal come from compiled code where it can be used.
     """
     batch, bins, _ = trials.observed.shape
+    source = _compiled_terms(parameters) if backend in ("auto", "cpu") else proposals
     if proposal == "bootstrap":
         terms = proposals.bootstrap(parameters, batch, bins)
     elif proposal == "optimal":
-        terms = proposals.optimal(parameters, trials.observed, trials.patterns, trials.pattern)
+        terms = source.optimal(parameters, trials.observed, trials.patterns, trials.pattern)
     else:
         mask = trials.mask if encoder_mask is None else trials.mask * encoder_mask
-        terms = proposals.encoder(parameters, *encoder(trials.observed, mask))
+        terms = source.encoder(parameters, *encoder(trials.observed, mask))
     return SequenceInputs(
         parameters=parameters,
         activation=config.activation,
@@ -75,6 +78,17 @@ def prepare(
         lengths=trials.lengths,
         proposal=terms,
     )
+
+
+def _compiled_terms(parameters: LowRankParameters):
+    """The module of compiled proposal terms, or `proposals` where that cannot be used."""
+    like = parameters.initial_mean
+    known = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
+    if not known or importlib.util.find_spec("numba") is None:
+        return proposals
+    from nwb_rnn.smc.backends import cpu_terms
+
+    return cpu_terms
 
 
 def run_filter(inputs: SequenceInputs, options: FilterOptions, generator: torch.Generator) -> SequenceResult:
