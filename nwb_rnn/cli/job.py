@@ -37,6 +37,7 @@ class Job:
     overwrite : replace files that are there
     picture : also draw the report, beside the output
     validation_fraction : share of the trials held out of the fit
+    threads : of torch; the matrices are small, and threads that wait for each other cost more than they bring
     """
 
     source: Any
@@ -49,6 +50,7 @@ class Job:
     overwrite: bool = False
     picture: bool = True
     validation_fraction: float = 0.2
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,11 @@ def run(job: Job, say: Callable[[str], None]) -> Done:
     ------
     NwbRnnError : a step cannot be done; what cannot be written is refused before anything is fitted
     """
+    import torch
+
     import nwb_rnn
 
+    torch.set_num_threads(job.threads)
     recording = nwb_rnn.read(job.source)
     say(f"read       {recording!r}")
     output, picture = steps.targets(job, recording)
@@ -87,7 +92,7 @@ def run(job: Job, say: Callable[[str], None]) -> Done:
     say(f"aligned    {steps.described(trials)}")
     training, held_out = steps.split(trials, job.validation_fraction, int(job.network.get("seed", 0)))
     model = nwb_rnn.LowRankRNN(**steps.network(job.network, trials))
-    model.fit(training, validation=held_out, progress=sys.stderr.isatty(), **job.training)
+    model.fit(training, validation=held_out, progress=sys.stderr.isatty(), **steps.checks(job.training))
     scores = model.score(training if held_out is None else held_out, **steps.used(job.training))
     say(f"fitted     {steps.fit_text(model, scores, held_out)}")
     latents = model.infer(trials, **steps.used(job.training))

@@ -113,6 +113,13 @@ training = together(
     click.option("--checkpoint", type=click.Path(dir_okay=False), help="File to save to and to resume from."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
     click.option(
+        "--threads",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Of torch; several only help large networks, and wait for each other on a busy machine.",
+    ),
+    click.option(
         "--backend",
         type=click.Choice(["auto", "reference", "cpu", "cuda"]),
         default="auto",

@@ -84,6 +84,12 @@ def network(options: dict[str, Any], trials: xr.Dataset) -> dict[str, Any]:
     return options | {"observation": "poisson" if "counts" in trials else "gaussian"}
 
 
+def checks(training: dict[str, Any]) -> dict[str, Any]:
+    """Options of a fit, with a dozen checks at least in a short one, so that its curve can be drawn."""
+    every = max(1, min(50, training.get("iterations", 1000) // 12))
+    return {"validate_every": every, "patience": 12} | training
+
+
 def used(training: dict[str, Any]) -> dict[str, Any]:
     """Those options of a fit that inference takes as well."""
     return {name: training[name] for name in ("device", "backend") if name in training}

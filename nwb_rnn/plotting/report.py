@@ -71,6 +71,7 @@ def report(
     trials = trials.sel(unit=inferred["unit"].values)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(13.5, 10.5), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.08)
         FigureCanvasAgg(figure)
         if title:
             figure.suptitle(title, fontsize=11)
