@@ -12,7 +12,7 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.recordings.binning import EDGE, count_spikes, count_warped
 from nwb_rnn.recordings.events import Moments, column_times, find_moments
 from nwb_rnn.recordings.grid import Grid
-from nwb_rnn.recordings.masks import observed_bins, within_trial
+from nwb_rnn.recordings.masks import clear_of, observed_bins, within_trial
 from nwb_rnn.recordings.recording import Dropped, Recording, Traces
 from nwb_rnn.recordings.resampling import resample
 from nwb_rnn.recordings.selection import select_units, take_units
@@ -47,7 +47,8 @@ def align(
 
     A spike belongs to exactly one bin (the rule is in `nwb_rnn.recordings.binning`). Bins that were not
     observed are False in ``mask`` and 0 in the values: bins past the end of a shorter trial, bins that
-    are not wholly inside the intervals of observation, and gaps of a signal. Rows without an event,
+    are not wholly inside the intervals of observation, bins that touch a row of a table called
+    ``invalid_times``, and gaps of a signal. Rows without an event,
     trials outside the recording and units that never fire are left out and listed in ``dropped``.
 
     Where nothing but spikes tells how long the recording is, a tenth of that length (at least the time
@@ -70,7 +71,8 @@ def align(
         but a window longer than every trial is refused; True allows it
     inputs : what drives the network, see `nwb_rnn.recordings.inputs`
     behaviour : names of behaviour to carry along (True for all), resampled to the bins, NaN if missing
-    signal : name of the signal to use instead of the spikes
+    signal : name of the signal (or behaviour) to use instead of the spikes; ``"spikes"`` for the spikes
+        where reading preferred a signal
 
     Returns
     -------
@@ -87,8 +89,7 @@ def align(
 
     traces = choose_signal(recording, signal)
     recording = drop_silent(recording, traces, units)
-    if traces is not None:
-        traces = recording.traces if recording.spikes is None else traces
+    traces = recording.traces if traces is not None else None
     moments = find_moments(recording, event, table, where, time_reference)
     span = limits(recording, traces)
     size = default_bin(bin_size, traces)
@@ -106,15 +107,17 @@ def align(
 
 
 def choose_signal(recording: Recording, signal: str | None) -> Traces | None:
-    """The signal to use, None for spikes."""
-    if signal is None:
+    """The signal to use, None for spikes; behaviour can be one too, if named."""
+    signal = signal or recording.preferred
+    if not signal or (signal == "spikes" and recording.spikes is not None):
         return recording.traces if recording.spikes is None else None
-    if signal in recording.signals:
-        return recording.signals[signal]
-    matches = [n for n in recording.signals if n.split("/")[-1] == signal]
+    every = {**recording.behaviour, **recording.signals}
+    matches = [n for n in every if n == signal] or [n for n in every if n.split("/")[-1] == signal]
     if len(matches) == 1:
-        return recording.signals[matches[0]]
-    has = ", ".join(repr(n) for n in recording.signals) or "none"
+        return every[matches[0]]
+    unread = [str(i) for note in recording.dropped if note.what == "signal" for i in note.ids]
+    has = ", ".join(repr(n) for n in every) or "none"
+    has += f"; not read: {', '.join(unread)}" if unread else ""
     problem = f"several signals are called {signal!r}" if matches else f"there is no signal {signal!r}"
     raise InputError(f"{problem}; this recording has {has}" + ("; give the whole name" if matches else ""))
 
@@ -216,8 +219,17 @@ class Values:
 
 
 def fill(recording: Recording, traces: Traces | None, grid: Grid) -> Values:
-    """Counts or signal in the bins of a grid, with their mask."""
-    return _signal(traces, grid) if traces is not None else _counts(recording, grid)
+    """Counts or signal in the bins of a grid, with their mask; bins in ``invalid_times`` are masked."""
+    values = _signal(traces, grid) if traces is not None else _counts(recording, grid)
+    invalid = recording.intervals.get("invalid_times")
+    if invalid is None or not len(invalid):
+        return values
+    intervals = np.column_stack([invalid.columns["start_time"], invalid.columns["stop_time"]])
+    edges = grid.session_edges
+    valid = clear_of(intervals, edges[:, :-1], edges[:, 1:], grid.bin_size)
+    mask = values.mask & (valid if values.mask.ndim == 2 else valid[:, :, None])
+    values.array[~mask] = 0.0
+    return Values(values.array, mask)
 
 
 def _counts(recording: Recording, grid: Grid) -> Values:

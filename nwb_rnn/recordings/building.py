@@ -35,6 +35,7 @@ def build(
     dropped: tuple[Dropped, ...],
     span: tuple[float, float] | None,
     description: Mapping[str, str],
+    preferred: str,
 ) -> Recording:
     """Check the parts of a recording and put them together; see `Recording.build`."""
     notes = list(dropped)
@@ -75,6 +76,7 @@ def build(
         dropped=tuple(notes),
         span=(0.0, 0.0),
         description=dict(description),
+        preferred=preferred,
     )
     return replace(recording, span=span or extent(recording))
 

@@ -137,7 +137,7 @@ class _Walker:
         raise InputError(f"'~' is not allowed in the condition {self.expression!r}; write 'not'")
 
     def compare(self, node: ast.Compare) -> np.ndarray:
-        left, result = self.value(node.left), np.True_
+        left, result = self.value(node.left), np.asarray(True)
         for operator, right_node in zip(node.ops, node.comparators, strict=True):
             right = self.value(right_node)
             result = np.logical_and(result, self.one_comparison(operator, left, right))

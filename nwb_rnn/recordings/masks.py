@@ -42,6 +42,16 @@ def observed_bins(
     return result
 
 
+def clear_of(intervals: np.ndarray, left: np.ndarray, right: np.ndarray, bin_size: float) -> np.ndarray:
+    """(N, T) bool, True for bins that share no time with any of the (k, 2) intervals, s."""
+    tolerance = EDGE * bin_size
+    intervals = merged(intervals)
+    if len(intervals) == 0:
+        return np.ones(left.shape, dtype=bool)
+    number = np.searchsorted(intervals[:, 0], right - tolerance, side="left") - 1
+    return (number < 0) | (intervals[np.maximum(number, 0), 1] <= left + tolerance)
+
+
 def _covered(intervals: np.ndarray, left: np.ndarray, right: np.ndarray, tolerance: float) -> np.ndarray:
     intervals = merged(intervals, tolerance)
     if len(intervals) == 0:

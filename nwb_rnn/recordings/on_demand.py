@@ -22,6 +22,12 @@ class OnDemand:
     shape: tuple[int, int]
     read: Callable[[int, int], np.ndarray]
 
+    def take(self, channels: np.ndarray) -> OnDemand:
+        """The same for some of the channels."""
+        return OnDemand(
+            (self.shape[0], len(channels)), lambda first, last: self.read(first, last)[:, channels]
+        )
+
     def __getitem__(self, samples: slice) -> np.ndarray:
         first, last, step = samples.indices(self.shape[0])
         return self.read(first, max(first, last))[::step]

@@ -118,6 +118,16 @@ class Traces:
             return float(f"{(self.timestamps[-1] - self.timestamps[0]) / len(steps):.14g}")
         return median
 
+    def take(self, channels: np.ndarray) -> Traces:
+        """The same with only the channels at some positions."""
+        held = isinstance(self.values, np.ndarray)
+        return replace(
+            self,
+            values=self.values[:, channels] if held else self.values.take(channels),
+            channels=self.channels[channels],
+            columns={k: v[channels] for k, v in self.columns.items()},
+        )
+
     def channel_table(self) -> Table:
         """The channels as a table of units."""
         return Table(self.name, self.channels, self.columns)
@@ -182,6 +192,7 @@ class Recording:
     dropped : what was left out so far, and why
     span : (start, stop) of the recording, s
     description : short texts such as ``session_description``, ``subject_id``, ``species``
+    preferred : name of the signal that `align` and `segments` use; empty for the spikes, if there are any
     """
 
     units: Table
@@ -196,6 +207,7 @@ class Recording:
     dropped: tuple[Dropped, ...]
     span: tuple[float, float]
     description: Mapping[str, str]
+    preferred: str = ""
 
     @staticmethod
     def build(
@@ -212,6 +224,7 @@ class Recording:
         dropped: Sequence[Dropped] = (),
         span: tuple[float, float] | None = None,
         description: Mapping[str, str] | None = None,
+        preferred: str = "",
     ) -> Recording:
         """Check the parts and put them together.
 
@@ -223,7 +236,7 @@ class Recording:
         units : one row per unit; made up as 0, 1, 2, ... when left out
         spikes : `Spikes`, or one array of spike times (s) per unit
         traces : the default signal; the first of `signals` when left out
-        signals, intervals, events, behaviour, provenance, dropped, description : see `Recording`
+        signals, intervals, events, behaviour, provenance, dropped, description, preferred : see `Recording`
         observed : `Observed`, or one (k, 2) array of intervals (s) per unit
         span : (start, stop) of the recording, s; the extent of all that is in it when left out. Given
             without `observed`, every unit counts as observed from start to stop, and only then
@@ -247,6 +260,7 @@ class Recording:
             dropped=tuple(dropped),
             span=span,
             description=description or {},
+            preferred=preferred,
         )
 
     def align(self, event: str | Sequence[float] | np.ndarray, **options: Any) -> xarray.Dataset:

@@ -128,12 +128,7 @@ def in_region(units: Table, region: str | Sequence[str]) -> np.ndarray:
 def take_units(recording: Recording, rows: np.ndarray) -> Recording:
     """The recording with only the units (or channels) at positions `rows`, in that order."""
     if recording.spikes is None:
-        traces = replace(
-            recording.traces,
-            values=np.asarray(recording.traces.values)[:, rows],
-            channels=recording.traces.channels[rows],
-            columns={k: v[rows] for k, v in recording.traces.columns.items()},
-        )
+        traces = recording.traces.take(rows)
         signals = {**recording.signals, traces.name: traces}
         return replace(recording, units=recording.units.take(rows), traces=traces, signals=signals)
     times, offsets = take_ragged(recording.spikes.times, recording.spikes.offsets, rows)

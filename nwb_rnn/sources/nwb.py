@@ -13,7 +13,7 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.recordings.recording import Dropped, Provenance, Recording
 from nwb_rnn.recordings.selection import chosen_rows
 from nwb_rnn.sources.nwb_contents import Contents, take_stock
-from nwb_rnn.sources.nwb_open import open_nwb, public_location, quiet
+from nwb_rnn.sources.nwb_open import explained, open_nwb, public_location, quiet
 from nwb_rnn.sources.nwb_series import read_signals, read_traces
 from nwb_rnn.sources.nwb_tables import LONGEST_TEXT, read_observed, read_spikes, read_units
 
@@ -52,7 +52,8 @@ def read_nwb(
     ----------
     source : path of an HDF5 file or Zarr folder; ``http(s)://`` or ``s3://`` address, streamed by ranges
         of bytes; or an open `pynwb.NWBFile`, which is left open
-    signal : name of the signal that `align` is to use; also reads one that is too large to be read unasked
+    signal : name of the signal that `align` is to use, even beside spikes; any series of numbers can be
+        one. This also reads one that is too large to be read unasked
     units : read only these units: a condition over their columns, ids, or booleans
     span : (start, stop) s: read only the spikes in between
     keep_rejected : keep ROIs that the segmentation marks as rejected
@@ -66,13 +67,14 @@ def read_nwb(
     SourceError : the file cannot be read
     InputError : it holds no units and no signal, or not those asked for
     """
-    with _opened(source) as (nwbfile, location), quiet():
+    with _opened(source) as (nwbfile, location), quiet(), explained(public_location(location)):
         contents = take_stock(nwbfile)
         notes = list(contents.notes)
         parts: dict[str, Any] = {}
         if contents.units is not None:
             parts = _read_units(contents, units, span, notes)
         signals = read_signals(contents, location, signal, keep_rejected, notes)
+        preferred = _named(signals, signal, contents) if signal else ""
         if not signals and "spikes" not in parts:
             raise InputError(_nothing(nwbfile, contents, location, notes))
         intervals, events = contents.read_intervals(notes), contents.read_events(notes)
@@ -81,7 +83,8 @@ def read_nwb(
         return Recording.build(
             **parts,
             signals=signals,
-            traces=signals[_named(signals, signal)] if signal else None,
+            traces=signals[preferred] if preferred else None,
+            preferred=preferred,
             intervals=intervals,
             events=events,
             behaviour=behaviour,
@@ -121,10 +124,10 @@ def _read_units(contents: Contents, choice: Any, span: Any, notes: list[Dropped]
     return {"units": units, "spikes": read_spikes(table, rows, span), "observed": read_observed(table, rows)}
 
 
-def _named(signals: dict[str, Any], name: str) -> str:
+def _named(signals: dict[str, Any], name: str, contents: Contents) -> str:
     matches = [n for n in signals if n == name] or [n for n in signals if n.split("/")[-1] == name]
     if len(matches) != 1:
-        has = ", ".join(repr(n) for n in signals) or "none"
+        has = ", ".join(repr(n) for n in [*signals, *contents.series]) or "none"
         raise InputError(f"there is no signal {name!r} in this file; it has {has}")
     return matches[0]
 
@@ -132,13 +135,13 @@ def _named(signals: dict[str, Any], name: str) -> str:
 def _nothing(nwbfile: Any, contents: Contents, location: str, notes: list[Dropped]) -> str:
     reasons = "; ".join(note.reason for note in notes if note.what in ("unit", "signal"))
     tables = ", ".join(repr(n) for n in contents.intervals) or "none"
-    others = ", ".join(contents.others[:12]) or "none"
+    others = ", ".join([*contents.series, *contents.others][:12]) or "none"
     name = public_location(location) or nwbfile.identifier
     why = f" ({reasons})" if reasons else ""
     return (
         f"{name!r} has no units with spike times and no ROI responses or electrical series{why}; "
         f"tables: {tables}; other data: {others}. "
-        "Sort the spikes or extract the ROI responses first, or read arrays with nr.read({...})"
+        "Name a series of numbers with signal=, or sort the spikes or extract the ROI responses first"
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nwb_rnn.errors import SourceError
+from nwb_rnn.errors import NwbRnnError, SourceError
 
 if TYPE_CHECKING:
     from pynwb import NWBFile
@@ -34,7 +34,7 @@ def open_nwb(location: str | os.PathLike) -> Iterator[NWBFile]:
     """
     shown = public_location(location)
     with ExitStack() as stack:
-        with _explained(shown):
+        with explained(shown):
             io = _open_io(str(location), stack)
             stack.callback(_close, io)
             with quiet():
@@ -144,13 +144,11 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _explained(shown: str) -> Iterator[None]:
+def explained(shown: str) -> Iterator[None]:
     """Whatever goes wrong in h5py, zarr, remfile or pynwb, as one sentence that says what to do."""
     try:
         yield
-    except SourceError:
-        raise
-    except (MemoryError, KeyboardInterrupt):
+    except (NwbRnnError, MemoryError):
         raise
     except PermissionError as error:
         raise SourceError(f"not allowed to read {shown!r}; check its permissions") from error
@@ -160,7 +158,10 @@ def _explained(shown: str) -> Iterator[None]:
         ) from error
     except Exception as error:
         reason = without_secrets(str(error) or type(error).__name__)[:300]
-        raise SourceError(f"cannot read {shown!r}: {_advice(reason)} ({reason})") from None
+        cause = (
+            None if is_address(shown) else error
+        )  # a message of the network may hold an address with a secret
+        raise SourceError(f"cannot read {shown!r}: {_advice(reason)} ({reason})") from cause
 
 
 def _advice(reason: str) -> str:

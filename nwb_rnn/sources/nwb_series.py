@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ from nwb_rnn.sources.nwb_tables import read_array, read_column, read_table
 LARGE = 200_000_000
 _FEWEST_NEURONS = 4
 _ACCEPTED = ("accepted", "is_cell", "iscell", "Accepted")
+_DERIVED = ("neuropil", "deconv", "background")
 _REJECTED = ("rejected", "Rejected")
 _NUMBERED = re.compile(r"(.*?)[ _-]*\d+$")
 
@@ -29,7 +29,7 @@ def read_signals(
     """Every signal that can be fitted, the one a reader would choose first in front.
 
     The order is: relative fluorescence, other ROI responses, series of single neurons, LFP, other
-    electrical series.
+    electrical series, and last any other series of numbers, if it is the one wanted.
     """
     signals: dict[str, Traces] = {}
     for name, series in sorted(contents.rois.items(), key=lambda kv: _preference(kv[1])):
@@ -42,13 +42,24 @@ def read_signals(
         traces = _bounded(name, series, location, wanted, notes)
         if traces is not None:
             signals[name] = with_electrodes(traces, series)
+    for name in [n for n in contents.series if wanted in _names(n, contents.series[n])]:
+        traces = _bounded(name, contents.series.pop(name), location, wanted, notes)
+        if traces is not None:
+            signals[name] = traces
     return signals
 
 
-def _preference(series: Any) -> int:
+def _names(name: str, series: Any) -> tuple[str, ...]:
+    """What a series may be called: its name here, its path, its own name."""
+    return name, path_of(series), str(series.name)
+
+
+def _preference(series: Any) -> tuple[int, int]:
+    """Sorts relative fluorescence before the rest, and what was derived from a signal after it."""
     above = kinds(series.parent)
     order = ("DfOverF", "Fluorescence", "LFP", "FilteredEphys")
-    return next((i for i, kind in enumerate(order) if kind in above), len(order))
+    derived = any(word in path_of(series).lower() for word in _DERIVED)
+    return int(derived), next((i for i, kind in enumerate(order) if kind in above), len(order))
 
 
 def read_traces(contents: Contents, location: str, notes: list[Dropped]) -> dict[str, Traces]:
@@ -71,7 +82,7 @@ def _bounded(
         return None
     size = int(np.prod(shape)) * (dtype.itemsize if dtype is not None else 8)
     large = size > LARGE
-    if large and wanted not in (name, path_of(series), name.split("/")[-1]):
+    if large and wanted not in _names(name, series):
         reason = f"{size / 1e9:.2g} GB, not read unasked; name it with signal={name!r} when reading"
         notes.append(Dropped("signal", (name,), reason))
         return None
@@ -123,12 +134,9 @@ def _on_demand(series: Any, location: str) -> OnDemand:
     shape = tuple(series.data.shape)
     shape = shape if len(shape) == 2 else (shape[0], 1)
     scale, path = _scaling(series), path_of(series)
-    if not location or not os.path.exists(location):
+    if not location:
         held = series.data
-        if not location:
-            return OnDemand(
-                shape, lambda first, last: scale(np.asarray(held[first:last]).reshape(-1, shape[1]))
-            )
+        return OnDemand(shape, lambda first, last: scale(np.asarray(held[first:last]).reshape(-1, shape[1])))
 
     def read(first: int, last: int) -> np.ndarray:
         with open_nwb(location) as nwbfile, quiet():
@@ -161,7 +169,7 @@ def with_rois(traces: Traces, series: Any, keep_rejected: bool, notes: list[Drop
     notes.append(
         Dropped("unit", tuple(traces.channels[~kept].tolist()), f"ROIs of {traces.name!r} marked as rejected")
     )
-    return _take_channels(traces, np.flatnonzero(kept))
+    return traces.take(np.flatnonzero(kept))
 
 
 def accepted_rois(table: Any, rows: np.ndarray) -> np.ndarray | None:
@@ -177,12 +185,6 @@ def accepted_rois(table: Any, rows: np.ndarray) -> np.ndarray | None:
             marked = np.nan_to_num(values[rows].astype(float)) > 0.5
             return ~marked if label in _REJECTED else marked
     return None
-
-
-def _take_channels(traces: Traces, kept: np.ndarray) -> Traces:
-    columns = {k: v[kept] for k, v in traces.columns.items()}
-    values = np.asarray(traces.values)[:, kept]
-    return replace(traces, values=values, channels=traces.channels[kept], columns=columns)
 
 
 def planes_together(signals: dict[str, Traces], contents: Contents) -> dict[str, Traces]:

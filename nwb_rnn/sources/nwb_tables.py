@@ -54,7 +54,7 @@ def read_column(table: Any, label: str) -> np.ndarray | None:
         return None
     if kind == "EnumData":
         elements = plain_column(read_array(column.elements.data))
-        return elements[read_array(column.data).astype(int)]
+        return None if elements is None else elements[read_array(column.data).astype(int)]
     if len(getattr(column.data, "shape", (0,))) > 1:
         return None
     values = plain_column(read_array(column.data))

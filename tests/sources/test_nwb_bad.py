@@ -175,6 +175,30 @@ def test_wrong_kinds_and_shapes_are_refused(made, name, data):
         nr.read(path).align("start_time", **WINDOW)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "units/spike_times_index",
+        "units/id",
+        "intervals/trials/stop_time",
+        "intervals/trials/id",
+        "identifier",
+    ],
+)
+def test_missing_parts(made, name):
+    """A part that the standard demands is not there: refused, or read right without it."""
+
+    def edit(file):
+        del file[name]
+
+    path = edited(made, edit)
+    with suppress(NwbRnnError):
+        trials = nr.read(path).align([0.0, 1.0, 2.0], **WINDOW)
+        np.testing.assert_array_equal(
+            trials["counts"], nr.read(TRAINS).align([0.0, 1.0, 2.0], **WINDOW)["counts"]
+        )
+
+
 def test_starts_that_are_not_finite_are_dropped(made):
     path = edited(made, replaced("intervals/trials/start_time", np.array([0.0, np.nan, np.inf])))
     trials = nr.read(path).align("start_time", window=(0, 0.5), bin_size=0.1)

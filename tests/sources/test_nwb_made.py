@@ -291,6 +291,71 @@ def test_one_series_per_neuron(tmp_path):
     assert trials["mask"].values[0].tolist() == [True] * 20 + [False] * 10 + [True] * 20
 
 
+def test_any_series_can_be_the_signal_if_named(tmp_path):
+    nwbfile = empty_file()
+    nwbfile.add_acquisition(series("activity", np.arange(60.0).reshape(20, 3)))
+    path = saved(nwbfile, tmp_path)
+    with pytest.raises(InputError, match=r"other data: activity.*Name a series of numbers with signal="):
+        nr.read(path)
+    recording = nr.read(path, signal="activity")
+    np.testing.assert_array_equal(recording.segments()["signal"].values[0], np.arange(60).reshape(20, 3))
+    with pytest.raises(InputError, match="no signal 'calcium'"):
+        nr.read(path, signal="calcium")
+
+
+def test_a_signal_named_when_reading_is_preferred_to_spikes(tmp_path):
+    nwbfile = with_trials(with_units(with_electrodes(empty_file())))
+    electrical(nwbfile, samples=4000)
+    nwbfile.add_acquisition(series("speed", np.arange(40.0)))
+    path = saved(nwbfile, tmp_path)
+    assert "counts" in nr.read(path).align("start_time", window=(0, 0.5))
+    recording = nr.read(path, signal="LFP")
+    assert recording.align("start_time", window=(0, 0.5)).attrs["signal_name"] == "LFP"
+    assert "counts" in recording.align("start_time", window=(0, 0.5), signal="spikes")
+    assert recording.align("start_time", window=(0, 0.5), signal="speed").sizes["unit"] == 1
+
+
+def test_channels_of_a_large_series_are_chosen_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(nwb_series, "LARGE", 1000)
+    nwbfile = with_electrodes(empty_file())
+    data = electrical(nwbfile)
+    recording = nr.read(saved(nwbfile, tmp_path), signal="LFP")
+    trials = recording.align([0.5], window=(0, 0.1), units="region == 'CA3'")
+    np.testing.assert_allclose(trials["signal"].values[0, :, 0], data[500:600, 2])
+    assert isinstance(recording.select_units([0, 1]).traces.values, OnDemand)
+
+
+def test_what_was_derived_from_a_signal_comes_after_it(tmp_path):
+    """As suite2p writes them: fluorescence, neuropil and deconvolved events, each in its container."""
+    from pynwb.ophys import Fluorescence
+
+    nwbfile = with_rois(empty_file(), {"plane": (np.zeros((10, 2)), {})}, kind="Fluorescence")
+    rois = nwbfile.processing["ophys"]["Fluorescence"]["response_plane"].rois.table
+    for name in ("Deconvolved", "Neuropil"):
+        container = Fluorescence(name=name)
+        nwbfile.processing["ophys"].add(container)
+        region = rois.create_roi_table_region("all", region=[0, 1])
+        container.create_roi_response_series(
+            name=name, data=np.ones((10, 2)), rois=region, unit="a.u.", rate=5.0
+        )
+    recording = nr.read(saved(nwbfile, tmp_path))
+    assert recording.traces.name == "response_plane"
+    assert set(recording.signals) == {"response_plane", "Deconvolved", "Neuropil"}
+    assert recording.segments(signal="Deconvolved")["signal"].values.min() == 1
+
+
+def test_invalid_times_are_masked(tmp_path):
+    nwbfile = with_trials(with_units(empty_file()))
+    nwbfile.add_invalid_time_interval(start_time=0.35, stop_time=0.6)
+    nwbfile.add_invalid_time_interval(start_time=1.9, stop_time=5.0)
+    recording = nr.read(saved(nwbfile, tmp_path))
+    trials = recording.align("start_time", window=(0, 0.9), bin_size=0.1, table="trials")
+    assert trials["trial"].values.tolist() == [0, 1]
+    assert np.flatnonzero(~trials["mask"].values[0]).tolist() == [3, 4, 5]
+    assert trials["counts"].values[0, 3:6].sum() == 0
+    assert trials["mask"].values[1].all()
+
+
 def test_behaviour_of_every_kind(tmp_path):
     from pynwb.behavior import BehavioralTimeSeries, Position, SpatialSeries
 
