@@ -49,7 +49,9 @@ def _initial_parameters(config: LowRankConfig, trials: TrialTensors, random: boo
         posterior = smooth(system, observed, mask)
     else:
         system = subspace_identification(observed, mask, config.rank)
-        system, posterior = expectation_maximisation(system, observed, mask, _EM_ITERATIONS)
+        # for counts, Gaussian likelihood is the wrong judge: it flattens rhythms that the lags show
+        steps = _EM_ITERATIONS if config.observation == "gaussian" else 0
+        system, posterior = expectation_maximisation(system, observed, mask, steps)
     system, posterior = _unit_variance(system, posterior, mask)
     inside = mask.any(-1)
     left, bias = _units(config, rng)
@@ -122,12 +124,16 @@ def _unit_variance(
         readout=system.readout @ inverse,
         bias=system.bias,
         noise=system.noise,
-        initial_mean=basis @ system.initial_mean,
-        initial_covariance=basis @ system.initial_covariance @ basis.T,
+        initial_mean=basis @ posterior.mean[:, 0].mean(0),
+        initial_covariance=basis @ (second[:, 0].mean(0) - _outer(posterior.mean[:, 0].mean(0))) @ basis.T,
     )
     mean = posterior.mean @ basis.T
     covariance = basis @ posterior.covariance @ basis.T
     return system, Posterior(mean, covariance, posterior.lagged, posterior.log_likelihood)
+
+
+def _outer(vector: np.ndarray) -> np.ndarray:
+    return np.outer(vector, vector)
 
 
 def _units(config: LowRankConfig, rng) -> tuple[np.ndarray, np.ndarray]:

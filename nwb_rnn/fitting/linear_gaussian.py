@@ -122,11 +122,11 @@ def _maximise_readout(mean, second, observed, seen):
 
 
 def _least_noise(observed: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """A twentieth of each unit's variance, or 1 for a unit that never changes: no unit rules the fit."""
+    """A twentieth of each unit's variance (of their mean for a unit that never changes): none rules the fit."""
     count = np.maximum(seen.sum((0, 1)), 1)
     mean = (observed * seen).sum((0, 1)) / count
     variance = ((observed - mean) ** 2 * seen).sum((0, 1)) / count
-    return np.where(variance > 0, 0.05 * variance, 1.0)
+    return 0.05 * np.where(variance > 0, variance, max(variance.mean(), 1e-12))
 
 
 def _floored(covariance: np.ndarray) -> np.ndarray:
