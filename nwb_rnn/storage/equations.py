@@ -47,5 +47,20 @@ _READOUTS = {
 }
 
 
+def rate_equations(arrays: Mapping[str, np.ndarray]) -> str:
+    """Equations of a network of rate units, one line each."""
+    inputs = " + input_weights u" if _has_inputs(arrays) else ""
+    activation = str(arrays.get("activation", "activation"))
+    shown = _ACTIVATIONS.get(activation, f"{activation}(x)").replace("unit_bias", "0")
+    return "\n".join(
+        [
+            f"time_constant dx/dt = -x + recurrent_weights r{inputs} + unit_bias + noise",
+            f"r = {shown}",
+            "x' = x + step_size / time_constant (-x + ...), in Euler steps",
+            "output = readout_weights r + readout_bias",
+        ]
+    )
+
+
 def _has_inputs(arrays: Mapping[str, np.ndarray]) -> bool:
     return "input_weights" in arrays and arrays["input_weights"].size > 0

@@ -12,9 +12,10 @@ import numpy as np
 from nwb_rnn.errors import InputError, StorageError
 from nwb_rnn.sources.dandi_address import is_dandi_address
 from nwb_rnn.sources.nwb_open import is_address, public_location
-from nwb_rnn.storage.equations import low_rank_equations
+from nwb_rnn.storage.equations import low_rank_equations, rate_equations
 
 KINDS = ("LowRankRNN", "RateRNN", "TaskRNN")
+_EQUATIONS = {"LowRankRNN": low_rank_equations, "RateRNN": rate_equations, "TaskRNN": rate_equations}
 _TEXTS = ("activation", "observation", "readout", "link", "cell")
 _SWITCHES = ("filter_inputs",)
 _GROUPS = {
@@ -74,7 +75,7 @@ def model_container(model: Any, name: str, origin: Origin, observed_units: Any) 
     parts = {
         **_parameters(getattr(ndx, kind), arrays),
         "description": repr(model)[:1000],
-        "equations": getattr(model, "equations", None) or low_rank_equations(arrays),
+        "equations": getattr(model, "equations", None) or _EQUATIONS[kind](arrays),
         "configuration": to_json(model.configuration),
         "data_description": to_json(description),
         "software": [[str(k), str(v)] for k, v in model.software.items()] or None,
@@ -146,7 +147,7 @@ def _parameters(kind: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Arrays as arguments of the type: its own datasets and attributes, and groups for all others."""
     from hdmf.utils import get_docval
 
-    own = {a["name"] for a in get_docval(kind.__init__)}
+    own = {a["name"]: a.get("shape") for a in get_docval(kind.__init__)}
     parts: dict[str, Any] = {}
     rest: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
@@ -154,7 +155,7 @@ def _parameters(kind: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
             parts[name] = str(array)
         elif name in _SWITCHES and name in own:
             parts[name] = int(array)
-        elif name in own:
+        elif name in own and _fits(array, own[name]):
             parts[name] = array[()] if array.ndim == 0 else array
         else:
             group = next(
@@ -162,6 +163,11 @@ def _parameters(kind: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
             )
             rest.setdefault(group, {})[name] = array
     return parts | {group: _group(group, text, held) for (group, text), held in rest.items()}
+
+
+def _fits(array: np.ndarray, shape: Any) -> bool:
+    """Whether an array has as many axes as the dataset of its name; no shape stands for a single value."""
+    return array.ndim == (0 if shape is None else len(shape))
 
 
 def _group(name: str, description: str, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -27,6 +27,7 @@ _DIMS = {
     "effective_sample_size": ("trial", "time"),
 }
 _OWN_ATTRIBUTES = ("align_to", "kind", "particles", "seed", "bin_size", "window", "source", "dropped")
+LONGEST_TEXT = 15_000  # characters; attributes end at 64 KB
 _TABLE_ATTRIBUTES = ("method", "complete", "proof", "bin_size", "unseen")
 
 
@@ -167,7 +168,7 @@ def fixed_point_container(points: FixedPoints, name: str, model: Any) -> Any:
         id=np.arange(count),
         method=str(attributes.get("method", "")),
         complete=int(attributes.get("complete", 0)),
-        proof=str(attributes.get("proof", ""))[:30000],
+        proof=_shortened(str(attributes.get("proof", ""))),
         bin_size=float(attributes.get("bin_size", 1.0)),
         unseen=float(attributes.get("unseen", np.nan)),
         model=model,
@@ -185,6 +186,11 @@ def fixed_point_container(points: FixedPoints, name: str, model: Any) -> Any:
             data=data.astype(str).tolist() if data.dtype.kind in "US" and count else compressed(data),
         )
     return table
+
+
+def _shortened(text: str) -> str:
+    """A text that fits into an attribute of HDF5."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} [cut here]"
 
 
 def stored_fixed_points(table: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def opened(source: Any) -> Iterator[Any]:
 
     Raises
     ------
-    SourceError : it cannot be opened
+    SourceError : it cannot be opened, or is not the file that a recording was read from
     """
     location = location_of(source)
     if hasattr(source, "session_start_time"):
@@ -55,11 +55,14 @@ def opened(source: Any) -> Iterator[Any]:
         yield None
     elif is_dandi_address(location):
         with _opened_asset(location) as nwbfile:
+            check_identity(source, nwbfile)
             yield nwbfile
     else:
         try:
             with ExitStack() as stack:
-                yield stack.enter_context(open_nwb(location))
+                nwbfile = stack.enter_context(open_nwb(location))
+                check_identity(source, nwbfile)
+                yield nwbfile
         except SourceError as error:
             if isinstance(source, Recording) and is_address(location):
                 raise SourceError(
@@ -67,6 +70,18 @@ def opened(source: Any) -> Iterator[Any]:
                     "source= in place of the recording"
                 ) from error
             raise
+
+
+def check_identity(source: Any, nwbfile: Any) -> None:
+    """Refuse a file that took the place of the one a recording was read from."""
+    known = source.provenance.object_id if isinstance(source, Recording) else ""
+    if known and known != nwbfile.object_id:
+        raise SourceError(
+            f"{public_name(location_of(source) or '')!r} is not the file that the recording was read from "
+            f"(object id {nwbfile.object_id}, expected {known}); read the recording again, or give the path "
+            "of its file as source=. For another DANDI archive than the main one, set DANDI_INSTANCE to its "
+            "address"
+        )
 
 
 @contextmanager

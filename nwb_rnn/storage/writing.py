@@ -19,7 +19,7 @@ from nwb_rnn.storage import model_form, regions, result_form
 from nwb_rnn.storage.atomic import check_target, check_writable, locked, replacing
 from nwb_rnn.storage.metadata import Metadata
 from nwb_rnn.storage.naming import derivative_name
-from nwb_rnn.storage.source_file import local_path, opened, origin_of
+from nwb_rnn.storage.source_file import check_identity, local_path, opened, origin_of
 
 if TYPE_CHECKING:
     import xarray
@@ -229,6 +229,7 @@ def _add_to_file(path: Path, source: Any, results: Results) -> None:
         raise StorageError(f"{str(local_path(source))!r} is no HDF5 file, so nothing can be appended to it")
     with quiet(), NWBHDF5IO(str(path), "a", load_namespaces=True) as io:
         nwbfile = io.read()
+        check_identity(source, nwbfile)
         _add(nwbfile, results, origin_of(source, nwbfile))
         io.write(nwbfile)
 

@@ -151,6 +151,7 @@ def test_any_array_survives_whatever_its_type(tmp_path, helpers):
         "bin_size": np.array(0.1),
         "activation": np.array("softplus"),
         "filter_inputs": np.array(False),
+        "readout_gain": np.array(np.float32(2.0)),
         "encoder_one": np.array([np.float32(0.3)]),
         "encoder_deep": np.arange(24, dtype=np.float64).reshape(1, 2, 3, 4),
         "readout_network_weight": np.zeros((2, 2), np.float32),
@@ -197,3 +198,21 @@ def test_files_without_models_are_refused(tmp_path, session_path):
         load_latents(session_path)
     with pytest.raises(SourceError, match="no file"):
         nr.load(tmp_path / "nothing.nwb")
+
+
+@pytest.mark.parametrize("kind", ["RateRNN", "TaskRNN"])
+def test_networks_of_rate_units_are_stored_by_their_own_type(tmp_path, helpers, kind):
+    """Estimators of this kind come later; anything with their names and attributes is stored."""
+    arrays = {
+        "recurrent_weights": np.ones((3, 3), np.float32),
+        "time_constant": np.array(0.05),
+        "mask": np.ones((3, 3), np.int8),
+        "activation": np.array("tanh"),
+        "bin_size": np.array(0.01),
+    }
+    about = {"configuration": {}, "history": [], "data_description": {}, "software": {}, "scores": {}}
+    model = type(kind, (), about | {"to_arrays": lambda self: arrays})()
+    start = "2024-01-01T00:00:00+00:00"
+    stored = read_model(nr.write(tmp_path / "a.nwb", model, session_start_time=start, dandi=False))
+    assert stored.kind == kind
+    assert helpers.same_arrays(stored.arrays, arrays)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -52,3 +53,14 @@ def test_wheel_and_sdist_hold_the_specification(tmp_path):
     assert not any(name.startswith(("spec/", "tests/")) for name in names)
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as sdist:
         assert any(name.endswith(f"/spec/{YAML[0]}") for name in sdist.getnames())
+
+
+def test_the_examples_of_the_readme_run(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (HOME / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    reading, writing = blocks
+    monkeypatch.chdir(tmp_path)
+    exec(compile(writing, "README: write", "exec"), {})
+    example = reading.replace("sub-1_ses-1_desc-rnn_ecephys.nwb", "results.nwb")
+    found: dict = {}
+    exec(compile(example, "README: read", "exec"), found)
+    assert found["left"].shape == (8, 2) and found["right"].shape == (2, 8)
