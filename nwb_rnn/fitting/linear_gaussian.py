@@ -122,7 +122,7 @@ def _maximise_readout(mean, second, observed, seen):
 
 
 def _least_noise(observed: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """A twentieth of each unit's variance (of their mean for a unit that never changes): none rules the fit."""
+    """A twentieth of each unit's variance, or of the mean one for a unit that never changes."""
     count = np.maximum(seen.sum((0, 1)), 1)
     mean = (observed * seen).sum((0, 1)) / count
     variance = ((observed - mean) ** 2 * seen).sum((0, 1)) / count
