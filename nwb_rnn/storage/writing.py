@@ -121,7 +121,7 @@ def write(
     if path.suffix == ".zarr":
         raise InputError(f"{path.name!r}: results are written as HDF5; give a name that ends in .nwb")
     if mode == "auto":
-        mode = "append" if source is None and path.is_file() and not overwrite else "derivative"
+        mode = "append" if source is None and path.is_file() else "derivative"
     if mode == "append":
         return _append(path, source, results, overwrite, said)
     return _derive(path, source, results, overwrite, said, dandi)

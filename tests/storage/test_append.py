@@ -53,6 +53,9 @@ def test_without_a_source_results_go_into_the_file_that_is_there(session_path, f
     with h5py.File(session_path) as file:
         assert "acquisition/raw" in file
     assert nr.load(session_path).unit_ids == fitted.model.unit_ids
+    nr.write(session_path, fitted.model, overwrite=True, name="second")
+    with h5py.File(session_path) as file:
+        assert "acquisition/raw" in file
 
 
 def test_appending_is_seen_through_links_and_leaves_the_link(tmp_path, session_path, fitted):
