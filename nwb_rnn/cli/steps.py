@@ -67,14 +67,11 @@ def _check_metadata(metadata: dict[str, Any], recording: Recording) -> None:
 
 def split(trials: xr.Dataset, fraction: float, seed: int) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Trials to fit and trials held out, drawn at random; none are held out of fewer than 5 trials."""
-    import numpy as np
+    from nwb_rnn.recordings.splits import split_trials
 
-    count = trials.sizes["trial"]
-    if fraction == 0 or count < FEWEST_TO_SPLIT:
+    if fraction == 0 or trials.sizes["trial"] < FEWEST_TO_SPLIT:
         return trials, None
-    held = np.zeros(count, dtype=bool)
-    held[np.random.default_rng(seed).permutation(count)[: max(1, round(fraction * count))]] = True
-    return trials.isel(trial=~held), trials.isel(trial=held)
+    return split_trials(trials, (1 - fraction, fraction), seed=seed)
 
 
 def network(options: dict[str, Any], trials: xr.Dataset) -> dict[str, Any]:
