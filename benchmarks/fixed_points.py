@@ -1,9 +1,9 @@
 """Fixed points with proof: time of branch and bound, of enumeration, and of the general finder.
 
 Run it with ``python benchmarks/fixed_points.py [--peer PATH] [--models FOLDER] [--rank-limit SECONDS]``,
-one thread throughout. PATH is a checkout of mackelab/smc_rnns, whose enumerator then runs on the same networks; FOLDER
-holds fitted models as the .npz of `LowRankRNN.to_arrays()`. Compilation is done before any clock starts
-and is reported on its own; every other time is the best of a few runs in this process.
+one thread throughout. PATH is a checkout of mackelab/smc_rnns, whose enumerator then runs on the same
+networks; FOLDER holds fitted models as the .npz of `LowRankRNN.to_arrays()`. Compilation is done before
+any clock starts and is reported on its own; other times are the best of a few runs in this process.
 """
 
 from __future__ import annotations

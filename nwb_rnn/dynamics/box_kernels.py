@@ -391,21 +391,23 @@ def workspace(box, system, levels):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def search_box(root, system, smallest, max_boxes, depth_limit, found, flags):
+def search_box(root, system, smallest, limits, found, flags):
     """Depth first through one box (2, R). Returns (records kept in `found`, boxes seen, boxes left unseen).
 
+    limits : most boxes to look at, deepest level, most records that are not SOLVED
     found : (K, 2, R) enclosures; flags : (K,) SOLVED, CANDIDATE, UNRESOLVED or SINGULAR
     smallest : (R,) a box no wider than this in every coordinate is recorded as UNRESOLVED; infinite widths
     test the box as it is, without splitting
     """
+    max_boxes, depth_limit, max_loose = limits
     memory, local, rounding = workspace(root, system, depth_limit + 2)
     stack = np.empty((depth_limit + 2, 2, root.shape[1]))
     level_of = np.ones(depth_limit + 2, dtype=np.int64)
     rank = root.shape[1]
     box = np.empty((2, rank))
     copy_box(root, stack[0])
-    size, kept, seen = 1, 0, 0
-    while size > 0 and seen < max_boxes and kept < found.shape[0]:
+    size, kept, seen, loose = 1, 0, 0, 0
+    while size > 0 and seen < max_boxes and kept < found.shape[0] and loose <= max_loose:
         size -= 1
         copy_box(stack[size], box)
         level = level_of[size]
@@ -426,6 +428,7 @@ def search_box(root, system, smallest, max_boxes, depth_limit, found, flags):
             copy_box(box, found[kept])
             flags[kept] = state
             kept += 1
+            loose += 0 if state == SOLVED else 1
             continue
         if local.steep[axis] <= 1.0:
             axis = longest

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from nwb_rnn.dynamics.box_kernels import CANDIDATE, SOLVED, System, search_box
-from nwb_rnn.dynamics.clusters import Cluster, is_cone_tip, join_boxes, minimise_residual
+from nwb_rnn.dynamics.clusters import (
+    Cluster,
+    hull_of,
+    is_cone_tip,
+    join_boxes,
+    make_cluster,
+    minimise_residual,
+)
 from nwb_rnn.dynamics.fixed_points import FixedPoints, characterise, sorted_eigenvalues
 from nwb_rnn.dynamics.maps import LowRankMap
 from nwb_rnn.dynamics.piecewise_linear import ClippedSystem, clipped_bounds, face_system, latent_system
@@ -25,6 +32,7 @@ RECORDS = 20_000
 LOOSE_RECORDS = 2_000
 RESOLUTIONS = (1e-11, 1e-8, 1e-5, 1e-3, 1e-2)
 MAX_CORNERS = 8
+CERTIFIABLE = 1e-5
 
 
 @dataclass
@@ -89,23 +97,25 @@ def exact_fixed_points(
 def search(system: ClippedSystem, root: np.ndarray, threads: int, max_boxes: int) -> Search:
     """Cover one box (2, R), coarser where too much stays undecided (lines and planes of zeros)."""
     scale = np.maximum(np.abs(root).max(axis=0), 1e-300)
+    spent = 0
     for resolution in RESOLUTIONS:
-        result = _search_parts(system, root, resolution * scale, threads, max_boxes)
-        if result.finished and len(result.loose) <= LOOSE_RECORDS:
-            return result
-    return result
+        result = _search_parts(system, root, resolution * scale, threads, max_boxes - spent)
+        spent += result.boxes
+        if len(result.loose) <= LOOSE_RECORDS or spent >= max_boxes:
+            break
+    return Search(result.solved, result.loose[:LOOSE_RECORDS], spent, result.finished)
 
 
 def _search_parts(system, root, smallest, threads, max_boxes) -> Search:
     """One search in each of several parts of the box, one part per call of the compiled code."""
     arrays = System(*system.arguments())
-    depth = 64 * system.rank + 64
+    limits = (max_boxes, 64 * system.rank + 64, LOOSE_RECORDS)
     parts = _split(root, 32 * threads if threads > 1 else 1)
 
     def run(part):
         found = np.empty((RECORDS, 2, system.rank))
         flags = np.empty(RECORDS, dtype=np.int64)
-        kept, seen, left = search_box(part, arrays, smallest, max_boxes, depth, found, flags)
+        kept, seen, left = search_box(part, arrays, smallest, limits, found, flags)
         good = flags[:kept] == SOLVED
         return Search(found[:kept][good], found[:kept][~good], int(seen), left == 0)
 
@@ -166,26 +176,24 @@ def _kink_distance(system: ClippedSystem) -> float:
 def _search_outside(system, root, threads, max_boxes) -> tuple[Search, str, list[str]]:
     """Everything beyond the root cube: (boxes in z, why space is covered, what is left open)."""
     rank, size = system.rank, root[1, 0]
-    total = Search(np.zeros((0, 2, rank)), np.zeros((0, 2, rank)))
-    doubts = []
+    boxes, finished, loose, rays = 0, True, [], 0
     for axis in range(rank):
         for side in (-1.0, 1.0):
             face = face_system(system, axis, side)
             low, high = np.full(rank, -1.0), np.full(rank, 1.0)
             low[-1], high[-1] = 0.0, 1.0 / size
             result = search(face, np.stack([low, high]), threads, max_boxes)
-            total.boxes += result.boxes
-            total.finished &= result.finished
+            boxes, finished = boxes + result.boxes, finished and result.finished
             arrays = System(*face.arguments())
             tight = [enclose(arrays, box)[1] for box in result.solved]
             for box in [*tight, *result.loose]:
                 point = _from_face(box, axis, side)
-                if point is None:
-                    doubts.append("fixed points may lie arbitrarily far out along a ray")
-                else:
-                    total.loose = np.concatenate([total.loose, point[None]])
+                rays += point is None
+                loose += [] if point is None else [point]
     bound = f"all of space (the cube max|z| ≤ {size:.3g} and, through s = 1/max|z|, its outside)"
-    return total, bound, sorted(set(doubts))
+    doubts = ["fixed points may lie arbitrarily far out along a ray"] if rays else []
+    far = np.array(loose).reshape(-1, 2, rank)
+    return Search(np.zeros((0, 2, rank)), far, boxes, finished), bound, doubts
 
 
 def _from_face(box: np.ndarray, axis: int, side: float) -> np.ndarray | None:
@@ -207,7 +215,7 @@ def enclose(system: System, box: np.ndarray) -> tuple[int, np.ndarray]:
     whole = np.full(box.shape[1], np.inf)
     flag = CANDIDATE
     for _ in range(60):
-        kept, _, _ = search_box(box, system, whole, 10_000, 1, found, flags)
+        kept, _, _ = search_box(box, system, whole, (10_000, 1, 1), found, flags)
         if kept == 0:
             return (flag if flag == SOLVED else -1), box
         flag = SOLVED if flag == SOLVED else int(flags[0])
@@ -224,19 +232,17 @@ def _conclude(network, system, found: Search, root, only_root: bool, bound, doub
     proved: list[tuple[np.ndarray, np.ndarray]] = []
     for box in found.solved:
         proved.append((box, enclose(arrays, box)[1]))
-    loose = []
-    for box in found.loose:
-        if any(_within(box, outer) for outer, _ in proved):
-            continue
-        certificate = _certify(network, arrays, box)
+    outer = np.array([box for box, _ in proved]).reshape(-1, 2, system.rank)
+    loose = np.array([box for box in found.loose if not _within(box, outer)]).reshape(-1, 2, system.rank)
+    clusters = []
+    for boxes in join_boxes(loose):
+        certificate = _certify(network, arrays, hull_of(boxes))
         if certificate is None:
-            loose.append(box)
-        elif not any(_within(certificate[1], outer) for outer, _ in proved):
+            clusters.append(make_cluster(boxes, network))
+        elif not _within(certificate[1], outer):
             proved.append(certificate)
     if only_root:
         proved = [(b, t) for b, t in proved if (t[0] <= root[1]).all() and (t[1] >= root[0]).all()]
-    loose = [box for box in loose if not any(_within(box, outer) for outer, _ in proved)]
-    clusters = join_boxes(np.array(loose).reshape(-1, 2, system.rank), network)
     others = np.array([tight for _, tight in proved]).reshape(-1, 2, system.rank)
     for cluster in list(clusters):
         neighbours = np.concatenate([others, *[c.boxes for c in clusters if c is not cluster]])
@@ -244,17 +250,20 @@ def _conclude(network, system, found: Search, root, only_root: bool, bound, doub
             clusters.remove(cluster)
             proved.append((cluster.hull, np.zeros((2, system.rank))))
     if not found.finished:
-        doubts.append("the search stopped at its limit of boxes")
+        doubts.append("the search stopped at its limit of boxes or of boxes that it could not decide")
     return _report(network, proved, clusters, found.boxes, bound, doubts)
 
 
 def _within(inner: np.ndarray, outer: np.ndarray) -> bool:
-    return bool((inner[0] >= outer[0]).all() and (inner[1] <= outer[1]).all())
+    """Whether a box (2, R) lies in one of the boxes (K, 2, R)."""
+    return bool(((inner[0] >= outer[:, 0]) & (inner[1] <= outer[:, 1])).all(axis=1).any())
 
 
 def _certify(network, arrays, box) -> tuple[np.ndarray, np.ndarray] | None:
     """A larger box round an undecided one that is proved to hold exactly one zero, and that zero's own."""
     scale = max(1.0, float(np.abs(box).max()))
+    if (box[1] - box[0]).max() > CERTIFIABLE * scale:
+        return None
     start = minimise_residual(network, 0.5 * (box[0] + box[1]))
     for step in range(-12, -4):
         reach = 10.0**step * scale
@@ -307,7 +316,7 @@ def _report(network, proved, clusters: list[Cluster], boxes, bound, doubts) -> F
         proof=_proof_text(len(proved), boxes, bound, doubts),
     )
     for p in np.flatnonzero(points.kind == "kink"):
-        points.stable[p] = _stable_on_kink(network, points.location[p], points.regions[p])
+        points.stable[p] = _stable_on_kink(network, location[p], regions[p])
     return points
 
 

@@ -51,8 +51,8 @@ class Cluster:
         return f"I − J is singular at ({place}); fixed points may fill a set of radius {self.radius:.3g}"
 
 
-def join_boxes(boxes: np.ndarray, network: LowRankMap) -> list[Cluster]:
-    """Join boxes (K, 2, R) that touch (to rounding) into clusters, each with its best point."""
+def join_boxes(boxes: np.ndarray) -> list[np.ndarray]:
+    """Sort boxes (K, 2, R) into groups that touch, to rounding."""
     if len(boxes) == 0:
         return []
     pad = 1e-9 * (np.abs(boxes).max() + 1e-300) + 1e-300
@@ -65,11 +65,17 @@ def join_boxes(boxes: np.ndarray, network: LowRankMap) -> list[Cluster]:
     rows, columns = np.concatenate(rows), np.concatenate(columns)
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(boxes), len(boxes)))
     count, label = connected_components(graph, directed=False)
-    return [_cluster(boxes[label == k], network) for k in range(count)]
+    return [boxes[label == k] for k in range(count)]
 
 
-def _cluster(boxes: np.ndarray, network: LowRankMap) -> Cluster:
-    hull = np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
+def hull_of(boxes: np.ndarray) -> np.ndarray:
+    """(2, R) the smallest box round boxes (K, 2, R)."""
+    return np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
+
+
+def make_cluster(boxes: np.ndarray, network: LowRankMap) -> Cluster:
+    """One group of touching boxes with the best point in it."""
+    hull = hull_of(boxes)
     centres = 0.5 * (boxes[:, 0] + boxes[:, 1])
     middle = centres.mean(axis=0)
     nearest = np.argsort(np.linalg.norm(centres - middle, axis=1), kind="stable")[:TRIES]

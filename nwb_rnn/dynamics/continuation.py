@@ -22,6 +22,7 @@ from nwb_rnn.errors import InputError
 NEWTON_STEPS = 12
 CONVERGED = 1e-11
 NEAR_CIRCLE = 1e-4
+SMOOTH_TURN = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Branch:
     @property
     def stable(self) -> np.ndarray:
         """(K,) bool."""
-        return (np.abs(self.eigenvalues) < 1.0).all(axis=1)
+        return np.asarray((np.abs(self.eigenvalues) < 1.0).all(axis=1))
 
     def __str__(self) -> str:
         low, high = self.parameter.min(), self.parameter.max()
@@ -166,15 +167,11 @@ def follow_branch(
     places, values, special = [x], [curve.eigenvalues(x)], []
     ended, size = f"stopped after {max_points} points", step_size
     while len(places) < max_points:
-        ahead = curve.correct(x + size * direction, direction)
-        turned = None if ahead is None else curve.tangent(ahead, direction)
-        if turned is None or turned @ direction < 0.9:
-            size *= 0.5
-            if size > 1e-7 * step_size:
-                continue
-            if turned is None:
-                ended = "ended where Newton found no continuation (the branch may end at a kink)"
-                break
+        moved = _advance(curve, x, direction, size, 1e-7 * step_size)
+        if moved is None:
+            ended = "ended where Newton found no continuation (the branch may end at a kink)"
+            break
+        ahead, turned, size = moved
         after = curve.eigenvalues(ahead)
         if _unstable(after) != _unstable(values[-1]):
             special.append(_locate(curve, x, direction, size, values[-1], turned))
@@ -190,6 +187,19 @@ def follow_branch(
             break
     line = np.array(places)
     return Branch(line[:, -1], line[:, :-1], np.array(values), tuple(special), ended)
+
+
+def _advance(curve: _Curve, x, direction, size, smallest) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """(next point, tangent there, step taken), halving the step until the tangent turns little."""
+    while True:
+        ahead = curve.correct(x + size * direction, direction)
+        if ahead is not None:
+            turned = curve.tangent(ahead, direction)
+            if turned @ direction >= SMOOTH_TURN or size <= smallest:
+                return ahead, turned, size
+        elif size <= smallest:
+            return None
+        size *= 0.5
 
 
 def _unstable(eigenvalues: np.ndarray) -> int:

@@ -101,7 +101,7 @@ class LowRankMap:
     @property
     def bending_units(self) -> np.ndarray:
         """(N,) bool: units whose kink bends F, because latents drive them and they drive latents."""
-        return self.left_vectors.any(axis=1) & self.right_vectors.any(axis=0)
+        return np.asarray(self.left_vectors.any(axis=1) & self.right_vectors.any(axis=0))
 
     def with_current(self, current: np.ndarray) -> LowRankMap:
         """The same network under another constant current (N,)."""

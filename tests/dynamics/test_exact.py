@@ -275,3 +275,21 @@ def test_linear_networks():
     shifted = LowRankMap(0.5, np.eye(2)[:1], np.array([[0.5], [0.0]]), np.ones(1), "identity")
     nothing = find_fixed_points(shifted)
     assert len(nothing) == 0 and nothing.complete
+
+
+def test_whole_regions_of_fixed_points_end_in_good_time():
+    """a = 1 where all relu units are off: a full cone of fixed points, reported as one set."""
+    rng = np.random.default_rng(0)
+    left, right, bias = rng.normal(size=(4, 2)), rng.normal(size=(2, 4)), rng.normal(size=4) + 1
+    found = find_fixed_points(LowRankMap(1.0, left, right, bias, "relu"))
+    assert "degenerate" in found.kind and not found.complete
+    assert (found.residual < 1e-20).all()
+
+
+def test_points_far_outside_the_first_cube_are_found_through_infinity():
+    """z' = 0.9 z + 0.0999 relu(z + 1) is fixed at z = 999, proved from s = 1/z."""
+    network = LowRankMap(0.9, np.ones((1, 1)), np.array([[0.0999]]), np.array([-1.0]), "relu")
+    found = find_fixed_points(network)
+    assert found.complete and len(found) == 1
+    np.testing.assert_allclose(found.location, [[999.0]], rtol=1e-9)
+    assert abs(found.location[0, 0] - 999.0) <= found.radius[0] + 1e-9
