@@ -4,7 +4,8 @@ A moment ``t`` lies in bin ``floor((t - start) / bin_size + EDGE)``: bins are ha
 less than `EDGE` (a millionth) of a bin before an edge counts as on the edge, so in the bin that begins
 there. Decimal times are not exact in binary; without this tolerance a spike at 0.3 s would fall on
 either side of an edge at ``0.1 + 0.2`` s. Every moment gets exactly one bin, so neighbouring bins
-never both hold it and none loses it.
+never both hold it and none loses it. Where session times are so large (as counted from 1970) that
+their own rounding exceeds this, the tolerance is four units of that rounding, see `edge_tolerance`.
 """
 
 from __future__ import annotations
@@ -13,23 +14,47 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nwb_rnn.errors import InputError
 from nwb_rnn.recordings.recording import Spikes
 
 EDGE = 1e-6
+COARSEST = 1e-2
 _COUNTS_AT_ONCE = 800_000
 
 Clock = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(seconds from the event (S,), trial of each (S,)) -> seconds on the common clock (S,)."""
 
 
-def bin_number(seconds: np.ndarray, bin_size: float) -> np.ndarray:
+def edge_tolerance(bin_size: float, *times: np.ndarray) -> float:
+    """Share of a bin by which moments count as on the edge after them.
+
+    Parameters
+    ----------
+    bin_size : s
+    times : session seconds that are going to be compared with edges
+
+    Raises
+    ------
+    InputError : times so large that float64 cannot place them within a hundredth of a bin
+    """
+    largest = max((float(np.max(np.abs(t), initial=0.0)) for t in times), default=0.0)
+    rounding = 4.0 * np.finfo(np.float64).eps * largest / bin_size
+    if not rounding < COARSEST:
+        raise InputError(
+            f"times as large as {largest:.3g} s are too coarse in float64 for bins of {bin_size:g} s; check "
+            "that times are in seconds, and count them from the start of the session"
+        )
+    return max(EDGE, rounding)
+
+
+def bin_number(seconds: np.ndarray, bin_size: float, edge: float = EDGE) -> np.ndarray:
     """Bin in which each moment lies; `seconds` counts from the first edge. Same shape, int64."""
-    return np.floor(np.asarray(seconds) / bin_size + EDGE).astype(np.int64)
+    return np.floor(np.asarray(seconds) / bin_size + edge).astype(np.int64)
 
 
-def whole_bins(seconds: np.ndarray, bin_size: float) -> np.ndarray:
+def whole_bins(seconds: np.ndarray, bin_size: float, edge: float = EDGE) -> np.ndarray:
     """Number of whole bins in each length of time, s; none for a negative length."""
-    return np.maximum(bin_number(seconds, bin_size), 0)
+    return np.maximum(bin_number(seconds, bin_size, edge), 0)
 
 
 def count_spikes(
@@ -97,12 +122,15 @@ def _count(
     trials, longest = len(lows), int(bins.max(initial=0))
     counts = np.zeros((trials, longest, len(units)), dtype=np.float32)
     at_once = max(1, _COUNTS_AT_ONCE // max(1, trials * longest))
-    margin = 2 * EDGE * bin_size
+    edge = edge_tolerance(bin_size, lows, highs)
+    margin = 2 * edge * bin_size
     for first in range(0, len(units), at_once):
         chosen = units[first : first + at_once]
         block = np.empty((len(chosen), trials, longest), dtype=np.float32)
         for row, unit in zip(block, chosen, strict=True):
-            cells = _cells(spikes.of(unit), lows - margin, highs + margin, lows, bins, bin_size, on_clock)
+            cells = _cells(
+                spikes.of(unit), lows - margin, highs + margin, lows, bins, bin_size, edge, on_clock
+            )
             row[:] = np.bincount(cells, minlength=trials * longest).reshape(trials, longest)
         counts[:, :, first : first + at_once] = block.transpose(1, 2, 0)
     return counts
@@ -115,6 +143,7 @@ def _cells(
     starts: np.ndarray,
     bins: np.ndarray,
     bin_size: float,
+    edge: float,
     on_clock: Clock | None,
 ) -> np.ndarray:
     """Cell ``trial * T + bin`` of every spike of one unit that lies in a trial."""
@@ -123,7 +152,7 @@ def _cells(
     trial, spike = expand(begin, np.maximum(end - begin, 0))
     moment = times[spike]
     elapsed = moment - starts[trial] if on_clock is None else on_clock(moment, trial)
-    number = bin_number(elapsed, bin_size)
+    number = bin_number(elapsed, bin_size, edge)
     inside = (number >= 0) & (number < bins[trial])
     cells = trial * int(bins.max(initial=0)) + number
     return cells if inside.all() else cells[inside]

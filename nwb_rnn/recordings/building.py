@@ -103,7 +103,9 @@ def check_spikes(spikes: Spikes | Sequence[Any]) -> Spikes:
 def clean_spikes(spikes: Spikes, units: Table, notes: list[Dropped]) -> Spikes:
     """Drop spike times that are not finite, and sort the rest within each unit; both are reported."""
     times, offsets = spikes.times, spikes.offsets
-    if not np.isfinite(times.sum()):  # no copy of all times unless something is wrong
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = not np.isfinite(times.sum())  # no copy of all times unless something is wrong
+    if suspect:
         finite = np.isfinite(times)
         owner = np.repeat(np.arange(len(units)), np.diff(offsets))
         losers = np.unique(owner[~finite])

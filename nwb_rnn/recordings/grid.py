@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nwb_rnn.recordings.binning import edge_tolerance
 from nwb_rnn.recordings.warping import Warp
 
 
@@ -28,6 +29,11 @@ class Grid:
     bins: np.ndarray
     bin_size: float
     warp: Warp | None = None
+
+    @cached_property
+    def edge(self) -> float:
+        """Share of a bin by which moments count as on the edge after them."""
+        return edge_tolerance(self.bin_size, self.events)
 
     @property
     def longest(self) -> int:

@@ -108,7 +108,7 @@ def _one_moment(times: np.ndarray, grid: Grid) -> np.ndarray:
     """(N, T, 1), 1 in the bin of each trial that holds its own moment, if any does."""
     pulses = np.zeros((len(grid.bins), grid.longest, 1), dtype=np.float32)
     rows = np.flatnonzero(np.isfinite(times))
-    number = bin_number(grid.elapsed(times[rows], rows), grid.bin_size)
+    number = bin_number(grid.elapsed(times[rows], rows), grid.bin_size, grid.edge)
     inside = (number >= 0) & (number < grid.bins[rows])
     pulses[rows[inside], number[inside], 0] = 1.0
     return pulses

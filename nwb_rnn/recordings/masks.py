@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nwb_rnn.recordings.binning import EDGE
+from nwb_rnn.recordings.binning import edge_tolerance
 from nwb_rnn.recordings.recording import Observed
 
 
@@ -23,7 +23,7 @@ def observed_bins(
     observed : intervals of each unit; a unit without any counts as always observed
     units : (D,) positions of the units
     left, right : (N, T) edges of the bins, session seconds
-    bin_size : s; edges may lie a millionth of it outside, as in `binning`
+    bin_size : s; edges may lie outside by the tolerance of `binning`
 
     Returns
     -------
@@ -32,7 +32,7 @@ def observed_bins(
     groups: dict[bytes, list[int]] = {}
     for column, unit in enumerate(units):
         groups.setdefault(observed.of(unit).tobytes(), []).append(column)
-    tolerance = EDGE * bin_size
+    tolerance = edge_tolerance(bin_size, left, right) * bin_size
     masks = [_covered(observed.of(units[c[0]]), left, right, tolerance) for c in groups.values()]
     if all(np.array_equal(masks[0], mask) for mask in masks[1:]):
         return masks[0] if masks else np.ones(left.shape, dtype=bool)
@@ -44,7 +44,7 @@ def observed_bins(
 
 def clear_of(intervals: np.ndarray, left: np.ndarray, right: np.ndarray, bin_size: float) -> np.ndarray:
     """(N, T) bool, True for bins that share no time with any of the (k, 2) intervals, s."""
-    tolerance = EDGE * bin_size
+    tolerance = edge_tolerance(bin_size, left, right) * bin_size
     intervals = merged(intervals)
     if len(intervals) == 0:
         return np.ones(left.shape, dtype=bool)

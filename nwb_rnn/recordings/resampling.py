@@ -89,7 +89,7 @@ def _sums(traces: Traces, grid: Grid, longest: int) -> tuple[np.ndarray, np.ndar
     begin = np.searchsorted(stamps, grid.starts - slack, side="left")
     end = np.searchsorted(stamps, grid.stops + slack, side="right")
     trial, sample = expand(begin, np.maximum(end - begin, 0))
-    number = bin_number(grid.elapsed(stamps[sample], trial), grid.bin_size)
+    number = bin_number(grid.elapsed(stamps[sample], trial), grid.bin_size, grid.edge)
     inside = (number >= 0) & (number < grid.bins[trial])
     cell, sample = trial[inside] * longest + number[inside], sample[inside]
     sums, held = np.zeros((shape[0] * shape[1], shape[2])), np.zeros((shape[0] * shape[1], shape[2]))

@@ -16,7 +16,7 @@ from nwb_rnn.recordings.alignment import (
     fill,
     keep_observed,
 )
-from nwb_rnn.recordings.binning import whole_bins
+from nwb_rnn.recordings.binning import edge_tolerance, whole_bins
 from nwb_rnn.recordings.events import Moments
 from nwb_rnn.recordings.grid import Grid
 from nwb_rnn.recordings.recording import Dropped, Recording, Table, Traces
@@ -65,7 +65,7 @@ def segments(
         traces = recording.traces
     size = default_bin(bin_size, traces)
     first, last = _reach(recording, traces, start, stop)
-    total = int(whole_bins(np.float64(last - first), size))
+    total = int(whole_bins(np.float64(last - first), size, edge_tolerance(size, np.array([first, last]))))
     each = total if length is None else int(whole_bins(np.float64(length), size))
     if each == 0 or total < each:
         asked = "the recording" if length is None else f"a segment of {length:g} s"

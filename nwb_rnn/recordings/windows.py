@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nwb_rnn.errors import InputError
-from nwb_rnn.recordings.binning import EDGE, whole_bins
+from nwb_rnn.recordings.binning import EDGE, edge_tolerance, whole_bins
 from nwb_rnn.recordings.events import Moments, column_times, time_columns
 from nwb_rnn.recordings.grid import Grid
 from nwb_rnn.recordings.recording import Dropped
@@ -110,7 +110,10 @@ def _ending(
     if past_stop is None:
         return numbers
     left = columns["stop_time"] - (moments.times + begin)
-    return np.where(np.isfinite(left), np.minimum(numbers, whole_bins(_finite(left), bin_size)), numbers)
+    edge = edge_tolerance(bin_size, moments.times)
+    return np.where(
+        np.isfinite(left), np.minimum(numbers, whole_bins(_finite(left), bin_size, edge)), numbers
+    )
 
 
 def _until(
@@ -130,7 +133,7 @@ def _until(
             f"or until= another column; those with times are {', '.join(time_columns(table))}"
         )
     moments = moments.keep(known, f"{until!r} is NaN, so the length of the trial is unknown")
-    numbers = whole_bins(lengths[known], bin_size)
+    numbers = whole_bins(lengths[known], bin_size, edge_tolerance(bin_size, moments.times))
     if not numbers.any():
         raise InputError(
             f"no trial is as long as one bin of {bin_size:g} s: from {begin:g} s after {moments.name!r} to "

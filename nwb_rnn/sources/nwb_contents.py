@@ -72,9 +72,10 @@ class Contents:
 
 def take_stock(nwbfile: Any) -> Contents:
     """Sort all objects of a file by what they are good for."""
-    contents = Contents(units=nwbfile.units)
+    contents = Contents()
+    contents.units = _one_table_of_units(nwbfile, contents.notes)
     for item in nwbfile.objects.values():
-        shelf = _shelf(item, nwbfile)
+        shelf = _shelf(item)
         if shelf == "others":
             contents.others.append(path_of(item))
         elif shelf:
@@ -85,10 +86,22 @@ def take_stock(nwbfile: Any) -> Contents:
     return contents
 
 
-def _shelf(item: Any, nwbfile: Any) -> str:
+def _one_table_of_units(nwbfile: Any, notes: list[Dropped]) -> Any:
+    """The units of the file, else the first other table of units; what is not read is reported."""
+    found = {path_of(item): item for item in nwbfile.objects.values() if "Units" in kinds(item)}
+    if not found:
+        return None
+    chosen = nwbfile.units if nwbfile.units is not None else found[min(found)]
+    rest = tuple(sorted(path for path, item in found.items() if item is not chosen))
+    if rest:
+        notes.append(Dropped("unit", rest, "further tables of units, not read"))
+    return chosen
+
+
+def _shelf(item: Any) -> str:
     """Where an object belongs; empty for containers and what is of no use here."""
     names = kinds(item)
-    if item is nwbfile.units or "Units" in names:
+    if "Units" in names:
         return ""
     if hasattr(item, "colnames") and hasattr(item, "id"):
         return _table_shelf(item)

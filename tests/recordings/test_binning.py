@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nwb_rnn.errors import InputError
 from nwb_rnn.recordings import Recording, Spikes, Table
 from nwb_rnn.recordings.binning import EDGE, bin_number, count_spikes, count_warped
 
@@ -98,6 +99,16 @@ def test_decimal_edges_neither_lose_nor_double_spikes(event, bin_size):
 def test_the_tolerance_is_a_millionth_of_a_bin():
     seconds = np.array([1 - 2e-6, 1 - 0.5e-6, 1.0, 2 - 2e-6])
     np.testing.assert_array_equal(bin_number(seconds * 0.02, 0.02), [0, 1, 1, 1])
+
+
+def test_times_counted_from_1970_keep_their_bins():
+    """Float64 places them to 0.2 microseconds, which is more than a millionth of a bin."""
+    start = 1_700_000_000.1
+    edges = start + np.arange(200) * 0.02
+    counts = count_spikes(flat([edges]), np.array([0]), np.array([start]), np.array([200]), 0.02)
+    np.testing.assert_array_equal(counts[0, :, 0], np.ones(200))
+    with pytest.raises(InputError, match="too coarse in float64"):
+        count_spikes(flat([[1e16]]), np.array([0]), np.array([1e16]), np.array([10]), 0.02)
 
 
 def test_an_edge_belongs_to_one_of_two_touching_trials():

@@ -87,6 +87,21 @@ def test_unit_columns_regions_and_what_is_not_carried(tmp_path):
     assert recording.select_units("quality == 'good'").units.ids.tolist() == [0]
 
 
+def test_units_elsewhere_are_found_and_others_reported(tmp_path):
+    from pynwb.misc import Units
+
+    nwbfile = with_trials(empty_file())
+    module = nwbfile.create_processing_module("ecephys", "sorted twice")
+    for name in ("sorter_a", "sorter_b"):
+        table = Units(name=name, description=name)
+        for train in TRAINS:
+            table.add_unit(spike_times=train)
+        module.add(table)
+    recording = nr.read(saved(nwbfile, tmp_path))
+    np.testing.assert_array_equal(the_counts(recording), expected_counts())
+    assert "unit ecephys/sorter_b: further tables of units, not read" in recording.report()
+
+
 def test_intervals_of_observation_are_carried(tmp_path):
     nwbfile = empty_file()
     nwbfile.add_unit(spike_times=TRAINS[0], obs_intervals=[[0.0, 1.0], [2.0, 3.0]])
