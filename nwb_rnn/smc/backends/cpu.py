@@ -116,8 +116,6 @@ class _Passes:
     @property
     def _shared(self):
         return (
-            self.kernels,
-            self.block,
             self.model,
             self.data,
             self.proposal,
@@ -134,9 +132,9 @@ class _Passes:
         def work(first, last):
             first, last = self.edges[first], self.edges[last]
             if adapted:
-                cpu_forward.adapted(*self._shared, drawing, first, last)
+                cpu_forward.adapted(self.kernels, self.block, *self._shared, drawing, first, last)
             else:
-                cpu_forward.weighted(*self._shared, drawing, counts, first, last)
+                cpu_forward.weighted(self.kernels, self.block, *self._shared, drawing, counts, first, last)
 
         _in_threads(work, self.chunks)
         shape = problem.noise.shape
@@ -158,7 +156,7 @@ class _Passes:
         loop = cpu_backward.adapted if problem.inputs.proposal.adapted else cpu_backward.weighted
 
         def work(first, last):
-            loop(*self._shared, on_increments, sums, local, self.edges, first, last)
+            loop(self.kernels, *self._shared, on_increments, sums, local, self.edges, first, last)
 
         _in_threads(work, self.chunks)
         total = Sums(*(x.sum(axis=0) for x in sums))

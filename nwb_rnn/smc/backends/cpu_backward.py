@@ -12,7 +12,7 @@ from nwb_rnn.smc.backends.cpu_steps import OPTIONS
 
 @njit(**OPTIONS)
 def pull_transition(retreat, network, on_network, decay, latents, on_means, on_latents, particles, rank):
-    """Adjoint of `transition`; `on_means` is 0 for particles that fill up a block. Returns that on decay."""
+    """Adjoint of `transition`; returns the gradient on decay."""
     call(retreat, network, on_network, network.shape[0], latents, on_means, on_latents, particles)
     on_decay = 0.0
     for i in range(particles * rank):
@@ -32,7 +32,6 @@ def add_initial(on_means, on_initial, particles):
 @njit(**OPTIONS)
 def adapted(
     kernels,
-    block,
     model,
     data,
     proposal,
@@ -48,11 +47,10 @@ def adapted(
 ):
     """Chunks `first`..`last` − 1; chunk c holds trials edges[c]..edges[c + 1] − 1."""
     rank, particles = model.initial_mean.shape[0], path.ancestors.shape[1]
-    whole = (particles + block - 1) // block * block
     bins = path.ancestors.shape[0] // lengths.shape[0]
     network = model.network.copy()
-    latents, on_latents = np.zeros(whole * rank, network.dtype), np.zeros(whole * rank, network.dtype)
-    on_means = np.zeros(whole * rank, network.dtype)
+    latents, on_latents = np.zeros(particles * rank, network.dtype), np.zeros(particles * rank, network.dtype)
+    on_means = np.zeros(particles * rank, network.dtype)
     on_weights = np.zeros(particles, network.dtype)
     on_log_weights = np.zeros(particles, network.dtype)
     for c in range(first, last):
@@ -89,7 +87,7 @@ def adapted(
                 if i == b * bins:
                     add_initial(on_means, sums.initial_mean[c], particles)
                     continue
-                steps.copy(path.latents[i - 1], latents[: particles * rank])
+                steps.copy(path.latents[i - 1], latents)
                 steps.set_base(model.input_weights, data.filtered[i - 1], network, 2 * rank + 1)
                 sums.decay[c, 0] += pull_transition(
                     kernels[1],
@@ -99,7 +97,7 @@ def adapted(
                     latents,
                     on_means,
                     on_latents,
-                    whole,
+                    particles,
                     rank,
                 )
                 steps.pull_base(
@@ -116,7 +114,6 @@ def adapted(
 @njit(**OPTIONS)
 def weighted(
     kernels,
-    block,
     model,
     data,
     proposal,
@@ -132,14 +129,15 @@ def weighted(
 ):
     """As `adapted`, for a proposal that is weighted after the draw."""
     rank, particles = model.initial_mean.shape[0], path.ancestors.shape[1]
-    whole = (particles + block - 1) // block * block
     bins = path.ancestors.shape[0] // lengths.shape[0]
     network, readout = model.network.copy(), model.readout.copy()
-    latents, on_latents = np.zeros(whole * rank, network.dtype), np.zeros(whole * rank, network.dtype)
-    on_means, on_parents = np.zeros(whole * rank, network.dtype), np.zeros(whole * rank, network.dtype)
-    from_score = np.zeros(whole * rank, network.dtype)
-    on_scores, on_log_weights = np.zeros(whole, network.dtype), np.zeros(particles, network.dtype)
-    on_weights = on_scores[:particles]
+    latents, on_latents = np.zeros(particles * rank, network.dtype), np.zeros(particles * rank, network.dtype)
+    on_means, on_parents = (
+        np.zeros(particles * rank, network.dtype),
+        np.zeros(particles * rank, network.dtype),
+    )
+    from_score = np.zeros(particles * rank, network.dtype)
+    on_weights, on_log_weights = np.zeros(particles, network.dtype), np.zeros(particles, network.dtype)
     slots, source = np.zeros(particles, np.int64), np.zeros(particles, np.int64)
     itself, distance = np.arange(particles), np.zeros(rank, network.dtype)
     for c in range(first, last):
@@ -154,9 +152,9 @@ def weighted(
                 )
                 for k in range(particles):
                     local.log_ratio[i] += on_weights[k]
-                steps.copy(path.latents[i], latents[: particles * rank])
+                steps.copy(path.latents[i], latents)
                 steps.set_base(model.readout_inputs, data.filtered[i], readout, rank + 3)
-                steps.set_bin(data.observed[i], data.mask[i], model.log_noise, readout, rank + 5, False)
+                steps.set_bin(data.observed[i], data.mask[i], readout, rank + 5)
                 for d in range(data.observed.shape[1]):
                     seen = data.mask[i, min(d, data.mask.shape[1] - 1)]
                     sums.log_noise[c, d] -= local.log_ratio[i] * seen / 2
@@ -166,9 +164,9 @@ def weighted(
                     on_readout,
                     readout.shape[0],
                     latents,
-                    on_scores,
+                    on_weights,
                     from_score,
-                    whole,
+                    particles,
                 )
                 steps.pull_base(
                     model.readout_inputs,
@@ -207,7 +205,7 @@ def weighted(
                     add_initial(on_means, sums.initial_mean[c], particles)
                     continue
                 count = steps.gather_parents(
-                    path.ancestors[i], path.latents[i - 1], slots, source, latents, rank, block
+                    path.ancestors[i], path.latents[i - 1], slots, source, latents, rank, 1
                 )
                 steps.fill(on_parents, 0.0)
                 for k in range(particles):

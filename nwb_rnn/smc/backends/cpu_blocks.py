@@ -1,12 +1,17 @@
-"""One block of particles inside a kernel under construction: where its numbers are and its accumulators.
+"""Kernels under construction: loops over vectors of units and over particles, and where the numbers are.
 
-A kernel walks over units in vectors of W lanes and handles all particles of a block at each step, so that
-weights are read once for the block. What belongs to a unit is stored together, in packs (N' / W, rows, W):
-all rows of W units, then those of the next W; N' is N rounded up to whole vectors, filled with zeros.
-Particle arrays are flat, R numbers a particle.
+What belongs to a unit is stored together, in packs (N' / W, rows, W): all rows of W units, then those of
+the next W; N' is N rounded up to whole vectors, filled with zeros. Particle arrays are flat, R numbers a
+particle.
+
+A forward kernel takes a block of particles through all units, its sums in registers, so that weights are
+read once for the block. A backward kernel takes a vector of units through all particles, the gradients of
+its weights in registers, so that these are read and written once for up to 32 particles.
 """
 
 from __future__ import annotations
+
+from contextlib import contextmanager
 
 from llvmlite import ir
 from numba.core import cgutils
@@ -29,35 +34,80 @@ def combine(start, factors, vectors) -> lanes.Lanes:
     return start
 
 
-class Pack:
-    """The rows of one vector of units; read when first asked for, written back if changed."""
+_CHUNK = 32  # particles of one backward sweep; their sums stay in the fastest cache
 
-    def __init__(self, builder, pointer, rows: int, index, vector: ir.VectorType):
-        self.vector, self.builder = vector, builder
-        offset = builder.mul(index, size(rows * vector.count))
-        self._start = builder.gep(pointer, [offset], source_etype=vector.element)
+
+class Pack:
+    """The rows of one vector of units, each read when first asked for."""
+
+    def __init__(self, kernel: Kernel, pointer, rows: int, index):
+        self._kernel = kernel
+        self._start = kernel.at(pointer, kernel.builder.mul(index, size(rows * kernel.vector.count)))
         self._rows: dict[int, lanes.Lanes] = {}
 
     def __getitem__(self, row: int) -> lanes.Lanes:
         if row not in self._rows:
-            self._rows[row] = lanes.load(self.builder, self._pointer(row), self.vector)
+            self._rows[row] = lanes.load(self._kernel.builder, self.pointer(row), self._kernel.vector)
         return self._rows[row]
+
+    def pointer(self, row: int):
+        return self._kernel.at(self._start, size(row * self._kernel.vector.count))
+
+
+class Totals:
+    """Some rows of one vector of units, kept in registers while particles add to them."""
+
+    def __init__(self, kernel: Kernel, pack: Pack, rows: list[int]):
+        self._kernel, self._pack = kernel, pack
+        self._slots = {row: cgutils.alloca_once(kernel.builder, kernel.vector) for row in rows}
+        for row, slot in self._slots.items():
+            kernel.builder.store(pack[row].value, slot)
 
     def add(self, row: int, value: lanes.Lanes, factor=1.0) -> None:
         """Row += value · factor."""
-        self._rows[row] = value.times_plus(factor, self[row])
+        self._kernel.add(self._slots[row], value, factor)
 
     def write(self) -> None:
-        for row, value in self._rows.items():
-            lanes.store(self._pointer(row), value)
+        for row, slot in self._slots.items():
+            lanes.store(self._pack.pointer(row), self._kernel.read(slot))
 
-    def _pointer(self, row: int):
-        offset = size(row * self.vector.count)
-        return self.builder.gep(self._start, [offset], source_etype=self.vector.element)
+
+class Scratch:
+    """Sums over units for up to 32 particles, each a vector that is added up at the end."""
+
+    def __init__(self, kernel: Kernel, width: int):
+        self._kernel, self.width = kernel, width
+        whole = ir.ArrayType(kernel.vector, _CHUNK * width)
+        slots = cgutils.alloca_once(kernel.builder, whole)
+        slots.align = lanes.REGISTER_BYTES
+        self._start = kernel.builder.bitcast(slots, kernel.vector.as_pointer())
+
+    def clear(self, particles) -> None:
+        builder = self._kernel.builder
+        zero = ir.Constant(self._kernel.vector, [0.0] * self._kernel.vector.count)
+        with cgutils.for_range(builder, builder.mul(particles, size(self.width))) as loop:
+            builder.store(zero, self._slot(loop.index))
+
+    def add(self, particle, column: int, first: lanes.Lanes, second: lanes.Lanes) -> None:
+        """Sum of a particle += first · second."""
+        builder = self._kernel.builder
+        index = builder.add(builder.mul(particle, size(self.width)), size(column))
+        self._kernel.add(self._slot(index), first, second)
+
+    def write(self, pointer, first, particles) -> None:
+        """Into a flat array of `width` numbers a particle, from particle `first` on."""
+        builder = self._kernel.builder
+        start = self._kernel.at(pointer, builder.mul(first, size(self.width)))
+        with cgutils.for_range(builder, builder.mul(particles, size(self.width))) as loop:
+            total = self._kernel.read(self._slot(loop.index)).sum()
+            builder.store(total, self._kernel.at(start, loop.index))
+
+    def _slot(self, index):
+        return self._kernel.builder.gep(self._start, [index], source_etype=self._kernel.vector)
 
 
 class Kernel:
-    """A loop over blocks of particles with a loop over vectors of units inside."""
+    """The types of one spec, and its loops."""
 
     def __init__(self, builder, spec: KernelSpec):
         self.builder, self.spec = builder, spec
@@ -69,23 +119,25 @@ class Kernel:
         """Yields the index of each block's first particle."""
         return cgutils.for_range_slice(self.builder, size(0), particles, size(self.particles), inc=True)
 
-    def vectors(self, count):
+    @contextmanager
+    def chunks(self, particles):
+        """Yields the first of up to 32 particles, and how many they are."""
+        with cgutils.for_range_slice(self.builder, size(0), particles, size(_CHUNK), inc=True) as (first, _):
+            rest = self.builder.sub(particles, first)
+            full = self.builder.icmp_signed(">", rest, size(_CHUNK))
+            yield first, self.builder.select(full, size(_CHUNK), rest)
+
+    def each(self, count):
         return cgutils.for_range(self.builder, count)
 
-    def pack(self, pointer, rows: int, index) -> Pack:
-        return Pack(self.builder, pointer, rows, index, self.vector)
+    def latents(self, pointer, particle):
+        """[r]: every number of one particle in all lanes."""
+        start = self.at(pointer, self.builder.mul(particle, size(self.rank)))
+        return [self.splat(start, size(r)) for r in range(self.rank)]
 
-    def latents(self, pointer, first):
-        """[p][r]: every number of the block's particles in all lanes."""
-        start = self._at(pointer, self.builder.mul(first, size(self.rank)))
-        return [
-            [self._splat(start, p * self.rank + r) for r in range(self.rank)] for p in range(self.particles)
-        ]
-
-    def weights(self, pointer, first):
-        """[p]: one number of each particle in all lanes."""
-        start = self._at(pointer, first)
-        return [self._splat(start, p) for p in range(self.particles)]
+    def block_latents(self, pointer, first):
+        """[p][r], for a block of particles."""
+        return [self.latents(pointer, self.builder.add(first, size(p))) for p in range(self.particles)]
 
     def accumulators(self, width: int):
         """[p][i]: zero vectors that live in registers."""
@@ -98,23 +150,26 @@ class Kernel:
             self.builder.store(zero, slot)
         return made
 
-    def add(self, accumulator, first: lanes.Lanes, second: lanes.Lanes) -> None:
-        """accumulator += first · second"""
-        current = lanes.Lanes(self.builder, self.builder.load(accumulator, typ=self.vector))
-        self.builder.store(first.times_plus(second, current).value, accumulator)
+    def add(self, slot, first: lanes.Lanes, second) -> None:
+        """slot += first · second"""
+        self.builder.store(first.times_plus(second, self.read(slot)).value, slot)
+
+    def read(self, slot) -> lanes.Lanes:
+        return lanes.Lanes(self.builder, self.builder.load(slot, typ=self.vector))
 
     def write_sums(self, pointer, first, accumulators) -> None:
         """Add up the lanes of accumulators[p][i] into consecutive numbers of a particle array."""
         width = len(accumulators[0])
-        start = self._at(pointer, self.builder.mul(first, size(width)))
+        start = self.at(pointer, self.builder.mul(first, size(width)))
         for i, slot in enumerate(slot for row in accumulators for slot in row):
-            total = lanes.Lanes(self.builder, self.builder.load(slot, typ=self.vector)).sum()
-            self.builder.store(total, self._at(start, size(i)))
+            self.builder.store(self.read(slot).sum(), self.at(start, size(i)))
 
-    def _at(self, pointer, offset):
+    def at(self, pointer, offset):
+        """Address of a number, counted from `pointer`."""
         typed = self.builder.bitcast(pointer, self.element.as_pointer())
         return self.builder.gep(typed, [offset], source_etype=self.element)
 
-    def _splat(self, pointer, index: int) -> lanes.Lanes:
-        scalar = self.builder.load(self._at(pointer, size(index)), typ=self.element)
+    def splat(self, pointer, index) -> lanes.Lanes:
+        """One number in all lanes."""
+        scalar = self.builder.load(self.at(pointer, index), typ=self.element)
         return lanes.splat(self.builder, scalar, self.vector)

@@ -127,9 +127,8 @@ def weighted(kernels, block, model, data, proposal, path, lengths, scheme, drawi
             )
             steps.copy(path.latents[i], latents[: particles * rank])
             steps.set_base(model.readout_inputs, data.filtered[i], readout, rank + 3)
-            constant = steps.set_bin(
-                data.observed[i], data.mask[i], model.log_noise, readout, rank + 5, counts
-            )
+            steps.set_bin(data.observed[i], data.mask[i], readout, rank + 5)
+            constant = steps.constant_terms(data.observed[i], data.mask[i], model.log_noise, counts)
             call(kernels[2], readout, readout.shape[0], latents, scores, whole)
             constant += proposal.log_ratio[kind]
             for k in range(particles):

@@ -7,18 +7,20 @@ and overflow becomes inf, so that a divergence remains visible.
 
 from __future__ import annotations
 
+import functools
 import math
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
 REGISTER_BYTES = 64  # one AVX-512 register; LLVM splits it where the machine has shorter ones
 
+_FLAGS = ("contract",)  # a product and a sum may be fused
 _INTEGER_BITS = {"float": 32, "double": 64}
 _MANTISSA_BITS = {"float": 23, "double": 52}
-_EXP_TERMS = {"float": 8, "double": 14}
-_LOG1P_TERMS = {"float": 8, "double": 17}
-_LOG_TERMS = {"float": 5, "double": 11}
+_EXP_TERMS = {"float": 7, "double": 14}
+_LOG_TERMS = {"float": 8, "double": 21}
 # log 2 as a sum of two numbers, the first with zeros at its end, so that n · log 2 is exact
 _LOG2_HIGH = {"float": 355 / 512, "double": round(math.log(2) * 2**32) / 2**32}
 
@@ -49,16 +51,16 @@ class Lanes:
         return other if isinstance(other, Lanes) else self.constant(other)
 
     def __add__(self, other):
-        return Lanes(self.builder, self.builder.fadd(self.value, self._other(other).value))
+        return Lanes(self.builder, self.builder.fadd(self.value, self._other(other).value, flags=_FLAGS))
 
     def __sub__(self, other):
-        return Lanes(self.builder, self.builder.fsub(self.value, self._other(other).value))
+        return Lanes(self.builder, self.builder.fsub(self.value, self._other(other).value, flags=_FLAGS))
 
     def __rsub__(self, other):
         return self._other(other) - self
 
     def __mul__(self, other):
-        return Lanes(self.builder, self.builder.fmul(self.value, self._other(other).value))
+        return Lanes(self.builder, self.builder.fmul(self.value, self._other(other).value, flags=_FLAGS))
 
     def __truediv__(self, other):
         return Lanes(self.builder, self.builder.fdiv(self.value, self._other(other).value))
@@ -137,14 +139,13 @@ def splat(builder, scalar, vector: ir.VectorType) -> Lanes:
 
 def exp(x: Lanes) -> Lanes:
     times_power, rest = _halvings(x)
-    return times_power(_series(rest, [1 / math.factorial(i) for i in range(_EXP_TERMS[x.element])]))
+    return times_power(_series(rest, _exp_series(x)))
 
 
 def exp_minus_one(x: Lanes) -> Lanes:
     """exp(x) − 1, accurate for small x."""
     times_power, rest = _halvings(x)
-    tail = _series(rest, [1 / math.factorial(i) for i in range(1, _EXP_TERMS[x.element] + 1)]) * rest
-    return times_power(tail) + (times_power(x.constant(1)) - 1)
+    return times_power(_series(rest, _exp_series(x)[1:]) * rest) + (times_power(x.constant(1)) - 1)
 
 
 def tanh(x: Lanes) -> Lanes:
@@ -156,57 +157,82 @@ def tanh(x: Lanes) -> Lanes:
 def log(x: Lanes) -> Lanes:
     """log x for normal positive numbers; inf and NaN are the caller's to keep apart."""
     builder, mantissa = x.builder, _MANTISSA_BITS[x.element]
-    bits, integer = x.bits(), x.bits().type
-
-    def whole(number):
-        return ir.Constant(integer, [number] * x.type.count)
-
+    bits = x.bits()
     # exponent such that the fraction lies in [√½, √2)
     root_half = x.constant(math.sqrt(0.5)).bits()
-    exponent = builder.ashr(builder.sub(bits, root_half), whole(mantissa))
-    fraction = x.from_bits(builder.sub(bits, builder.shl(exponent, whole(mantissa))))
+    exponent = builder.ashr(builder.sub(bits, root_half), _whole(bits, mantissa))
+    fraction = x.from_bits(builder.sub(bits, builder.shl(exponent, _whole(bits, mantissa))))
     n = Lanes(builder, builder.sitofp(exponent, x.type))
-    s = (fraction - 1) / (fraction + 1)
-    series = _series(s * s, [2 / (2 * i + 1) for i in range(_LOG_TERMS[x.element])]) * s
     high = _LOG2_HIGH[x.element]
-    return n.times_plus(high, n.times_plus(math.log(2) - high, series))
+    result = _log_one_plus(fraction - 1, math.sqrt(0.5) - 1, math.sqrt(2) - 1)
+    return n.times_plus(high, n.times_plus(math.log(2) - high, result))
 
 
-def softplus(x: Lanes) -> tuple[Lanes, Lanes]:
-    """log(1 + exp x) and its derivative, the logistic function."""
-    u = exp(0 - x.size())
-    s = u / (u + 2)
-    log1p = _series(s * s, [2 / (2 * i + 1) for i in range(_LOG1P_TERMS[x.element])]) * s
+def softplus(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """log(1 + exp x), and its derivative, the logistic function, as numerator and denominator."""
+    u = _exp_of_negative(0 - x.size())
     positive = x.exceeds(0)
-    slope = x.constant(1).choose(positive, u) / (u + 1)
-    return log1p + x.choose(positive, 0), slope
+    value = _log_one_plus(u, 0, 1) + x.choose(positive, 0)
+    return value, x.constant(1).choose(positive, u), u + 1
+
+
+def _log_one_plus(x: Lanes, low: float, high: float) -> Lanes:
+    """log(1 + x) for x in [low, high]: x times a polynomial through Chebyshev points."""
+    terms = _LOG_TERMS[x.element]
+    return _series(x, _polynomial(low, high, terms)) * x
+
+
+@functools.cache
+def _polynomial(low: float, high: float, degree: int) -> list[float]:
+    """Coefficients of the polynomial that interpolates log(1 + x) / x, from the constant up."""
+
+    def function(x):
+        return np.where(np.abs(x) < 1e-9, 1 - x / 2, np.log1p(x) / np.where(x == 0, 1, x))
+
+    fitted = np.polynomial.Chebyshev.interpolate(function, degree, domain=[low, high])
+    return [float(c) for c in fitted.convert(kind=np.polynomial.Polynomial).coef]
+
+
+def _exp_of_negative(x: Lanes) -> Lanes:
+    """exp x for x ≤ 0, in fewer steps than `exp`; at least the smallest normal number."""
+    x = x.at_least(-87.0 if x.element == "float" else -708.0)
+    count, rest = _whole_halvings(x)
+    return _series(rest, _exp_series(x)) * _power(x, count)
 
 
 def _halvings(x: Lanes):
-    """x = n log 2 + rest: a function that multiplies by 2ⁿ, and the rest."""
-    builder, mantissa = x.builder, _MANTISSA_BITS[x.element]
+    """x = n log 2 + rest: a function that multiplies by 2ⁿ, in two steps against overflow, and the rest."""
     low, high = (-104.0, 89.0) if x.element == "float" else (-746.0, 710.0)
-    x = x.at_least(low).at_most(high)
+    count, rest = _whole_halvings(x.at_least(low).at_most(high))
+    half = x.builder.ashr(count, _whole(count, 1))
+    first, second = _power(x, half), _power(x, x.builder.sub(count, half))
+    return (lambda value: value * first * second), rest
+
+
+def _whole_halvings(x: Lanes):
+    """n as integers, and x − n log 2."""
     # adding 1.5 · 2^mantissa rounds to a whole number and leaves it in the lowest bits
-    magic = 1.5 * 2.0**mantissa
+    magic = 1.5 * 2.0 ** _MANTISSA_BITS[x.element]
     shifted = x.times_plus(1 / math.log(2), magic)
-    n = shifted - magic
+    n = Lanes(x.builder, x.builder.fsub(shifted.value, x.constant(magic).value))
     large = _LOG2_HIGH[x.element]
     rest = n.times_plus(-(math.log(2) - large), n.times_plus(-large, x))
-    integer = shifted.bits().type
+    return x.builder.sub(shifted.bits(), x.constant(magic).bits()), rest
 
-    def whole(number):
-        return ir.Constant(integer, [number] * x.type.count)
 
-    count = builder.sub(shifted.bits(), x.constant(magic).bits())
-    half = builder.ashr(count, whole(1))
-    bias = 127 if x.element == "float" else 1023
+def _power(x: Lanes, exponent) -> Lanes:
+    """2 to the power of an integer exponent."""
+    builder, bias = x.builder, 127 if x.element == "float" else 1023
+    shift = _whole(exponent, _MANTISSA_BITS[x.element])
+    return x.from_bits(builder.shl(builder.add(exponent, _whole(exponent, bias)), shift))
 
-    def power(exponent):
-        return x.from_bits(builder.shl(builder.add(exponent, whole(bias)), whole(mantissa)))
 
-    first, second = power(half), power(builder.sub(count, half))
-    return (lambda value: value * first * second), rest
+def _whole(like, number: int) -> ir.Constant:
+    return ir.Constant(like.type, [number] * like.type.count)
+
+
+def _exp_series(x: Lanes) -> list[float]:
+    return [1 / math.factorial(i) for i in range(_EXP_TERMS[x.element])]
 
 
 def _series(x: Lanes, coefficients: list[float]) -> Lanes:

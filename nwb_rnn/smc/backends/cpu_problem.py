@@ -65,8 +65,9 @@ def spec(problem: Problem) -> KernelSpec:
 
 
 def _block(particles: int, rank: int) -> int:
-    """Two particles share a read of the weights where their sums fit in registers beside them."""
-    return 2 if rank <= 3 and (particles % 2 == 0 or particles > 8) else 1
+    """As many as registers hold sums for, with few empty places in the last block."""
+    sizes = [size for size in (4, 2) if size * rank <= 16 and (particles % size == 0 or particles > 8 * size)]
+    return sizes[0] if sizes else 1
 
 
 def model(problem: Problem) -> Model:

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from nwb_rnn.models.observations import SMALLEST_RATE
 from nwb_rnn.smc.backends import cpu_lanes as lanes
-from nwb_rnn.smc.backends.cpu_blocks import Kernel, Pack, combine
+from nwb_rnn.smc.backends.cpu_blocks import Kernel, Pack, Scratch, Totals, combine
 from nwb_rnn.smc.backends.cpu_units import rate_and_pullback
 
 ROWS = ("bias", "gain", "threshold", "current", "inverse_noise", "observed", "seen")
@@ -23,25 +23,28 @@ class _Unit:
     """One vector of observed units: its predictor η and log p(y | η)."""
 
     def __init__(self, kernel: Kernel, pack: Pack):
-        self.spec, self.rank, self.pack = kernel.spec, kernel.rank, pack
+        self.spec, self.rank = kernel.spec, kernel.rank
         self.weights = [pack[k] for k in range(kernel.rank)]
-
-    def row(self, name: str) -> lanes.Lanes:
-        return self.pack[self.rank + ROWS.index(name)]
+        names = ["bias", "observed", "seen"]
+        if self.spec.readout == "one_to_one":
+            names += ["gain", "threshold", "current"]
+        if self.spec.observation == "gaussian":
+            names.append("inverse_noise")
+        self.rows = {name: pack[kernel.rank + ROWS.index(name)] for name in names}
 
     def predictor(self, z):
         """η, the rate and the pullback of the rate (None for an affine readout)."""
         if self.spec.readout == "affine":
-            return combine(self.row("bias"), z, self.weights), None, None
-        x = combine(self.row("current"), z, self.weights)
-        r, pullback = rate_and_pullback(self.spec.activation, x, self.row("threshold"))
-        return r.times_plus(self.row("gain"), self.row("bias")), r, pullback
+            return combine(self.rows["bias"], z, self.weights), None, None
+        x = combine(self.rows["current"], z, self.weights)
+        r, pullback = rate_and_pullback(self.spec.activation, x, self.rows["threshold"])
+        return r.times_plus(self.rows["gain"], self.rows["bias"]), r, pullback
 
     def log_likelihood(self, predictor) -> lanes.Lanes:
-        y = self.row("observed")
+        y = self.rows["observed"]
         if self.spec.observation == "gaussian":
             residual = y - predictor
-            return residual * self.row("inverse_noise") * residual * -0.5
+            return residual * self.rows["inverse_noise"] * residual * -0.5
         if self.spec.link == "exp":
             return y * predictor - lanes.exp(predictor)
         expected = lanes.softplus(predictor)[0] + SMALLEST_RATE
@@ -49,14 +52,15 @@ class _Unit:
 
     def slope(self, predictor):
         """d log p(y | η) / dη, and the squared residual (Gaussian)."""
-        y = self.row("observed")
+        y = self.rows["observed"]
         if self.spec.observation == "gaussian":
             residual = y - predictor
-            return residual * self.row("inverse_noise"), residual * residual
+            return residual * self.rows["inverse_noise"], residual * residual
         if self.spec.link == "exp":
             return y - lanes.exp(predictor), None
-        expected, slope = lanes.softplus(predictor)
-        return (y / (expected + SMALLEST_RATE) - 1) * slope, None
+        expected, over, under = lanes.softplus(predictor)
+        expected = expected + SMALLEST_RATE
+        return (y - expected) * over / (expected * under), None
 
 
 @intrinsic
@@ -67,12 +71,12 @@ def score(typingctx, spec, pack, vectors, latents, scores, particles):
         _, pointer, count, latents, scores, particles = arguments
         kernel = Kernel(builder, signature.args[0].spec)
         with kernel.blocks(particles) as (first, _):
-            z, sums = kernel.latents(latents, first), kernel.accumulators(1)
-            with kernel.vectors(count) as loop:
-                unit = _Unit(kernel, kernel.pack(pointer, kernel.rank + len(ROWS), loop.index))
+            z, sums = kernel.block_latents(latents, first), kernel.accumulators(1)
+            with kernel.each(count) as loop:
+                unit = _Unit(kernel, Pack(kernel, pointer, kernel.rank + len(ROWS), loop.index))
                 for p in range(kernel.particles):
                     value = unit.log_likelihood(unit.predictor(z[p])[0])
-                    kernel.add(sums[p][0], value, unit.row("seen"))
+                    kernel.add(sums[p][0], value, unit.rows["seen"])
             kernel.write_sums(scores, first, sums)
         return context.get_dummy_value()
 
@@ -87,33 +91,48 @@ def pull_score(typingctx, spec, pack, on_pack, vectors, latents, on_scores, on_l
         _, pointer, on_pointer, count, latents, on_scores, on_latents, particles = arguments
         kernel = Kernel(builder, signature.args[0].spec)
         rank = kernel.rank
-        with kernel.blocks(particles) as (first, _):
-            z, g = kernel.latents(latents, first), kernel.weights(on_scores, first)
-            sums = kernel.accumulators(rank)
-            with kernel.vectors(count) as loop:
-                unit = _Unit(kernel, kernel.pack(pointer, rank + len(ROWS), loop.index))
-                added = kernel.pack(on_pointer, rank + GRADIENT_ROWS, loop.index)
-                for p in range(kernel.particles):
-                    on_input = _pull_unit(unit, added, z[p], g[p])
+        sums = Scratch(kernel, rank)
+        with kernel.chunks(particles) as (first, size):
+            sums.clear(size)
+            with kernel.each(count) as loop:
+                unit = _Unit(kernel, Pack(kernel, pointer, rank + len(ROWS), loop.index))
+                on = Pack(kernel, on_pointer, rank + GRADIENT_ROWS, loop.index)
+                totals = Totals(kernel, on, _touched(kernel))
+                with kernel.each(size) as inner:
+                    particle = builder.add(first, inner.index)
+                    z, g = kernel.latents(latents, particle), kernel.splat(on_scores, particle)
+                    on_input = _pull_unit(unit, totals, z, g)
                     for k in range(rank):
-                        kernel.add(sums[p][k], on_input, unit.weights[k])
-                        added.add(k, on_input, z[p][k])
-                added.write()
-            kernel.write_sums(on_latents, first, sums)
+                        sums.add(inner.index, k, on_input, unit.weights[k])
+                        totals.add(k, on_input, z[k])
+                totals.write()
+            sums.write(on_latents, first, size)
         return context.get_dummy_value()
 
     return types.void(spec, pack, on_pack, vectors, latents, on_scores, on_latents, particles), generate
 
 
-def _pull_unit(unit: _Unit, added: Pack, z, on_score) -> lanes.Lanes:
-    """Gradient on weights · z of one particle; everything that is not weights goes into `added`."""
+def _touched(kernel: Kernel) -> list[int]:
+    """Rows that get a gradient."""
+    names = ["bias"]
+    if kernel.spec.observation == "gaussian":
+        names.append("inverse_noise")
+    if kernel.spec.readout == "one_to_one":
+        names += ["gain", "current"]
+        if kernel.spec.activation == "clipped_relu":
+            names.append("threshold")
+    return [*range(kernel.rank), *(kernel.rank + ROWS.index(name) for name in names)]
+
+
+def _pull_unit(unit: _Unit, totals: Totals, z, on_score) -> lanes.Lanes:
+    """Gradient on weights · z of one particle; everything that is not weights goes into `totals`."""
 
     def add(name, value, factor=1.0):
-        added.add(unit.rank + ROWS.index(name), value, factor)
+        totals.add(unit.rank + ROWS.index(name), value, factor)
 
     predictor, r, pullback = unit.predictor(z)
     slope, square = unit.slope(predictor)
-    seen = on_score * unit.row("seen")
+    seen = on_score * unit.rows["seen"]
     on_predictor = slope * seen
     add("bias", on_predictor)
     if square is not None:
@@ -121,7 +140,7 @@ def _pull_unit(unit: _Unit, added: Pack, z, on_score) -> lanes.Lanes:
     if pullback is None:
         return on_predictor
     add("gain", on_predictor, r)
-    on_current, on_threshold = pullback(on_predictor * unit.row("gain"))
+    on_current, on_threshold = pullback(on_predictor * unit.rows["gain"])
     add("current", on_current)
     if on_threshold is not None:
         add("threshold", on_threshold)

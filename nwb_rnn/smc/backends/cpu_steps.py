@@ -268,20 +268,36 @@ def gather_parents(ancestors, parents, slots, source, latents, rank, block):
 
 
 @njit(**OPTIONS)
-def set_bin(observed, mask, log_noise, pack, row, counts):
-    """Put a bin's observations and mask into the pack; returns the terms of log p(y | z) without z."""
-    lanes, constant = pack.shape[2], 0.0
+def set_bin(observed, mask, pack, row):
+    """Put a bin's observations and mask into two rows of the pack."""
+    lanes, units = pack.shape[2], observed.shape[0]
+    for i in range(pack.shape[0]):
+        first = i * lanes
+        for w in range(min(lanes, units - first)):
+            pack[i, row, w] = observed[first + w]
+            pack[i, row + 1, w] = mask[0] if mask.shape[0] == 1 else mask[first + w]
+
+
+@njit(**OPTIONS)
+def constant_terms(observed, mask, log_noise, counts):
+    """The terms of log p(y | z) that do not depend on z."""
+    total = 0.0
     for d in range(observed.shape[0]):
-        y, seen = observed[d], mask[min(d, mask.shape[0] - 1)]
-        pack[d // lanes, row, d % lanes] = y
-        pack[d // lanes, row + 1, d % lanes] = seen
-        if seen == 0:
-            continue
-        constant -= seen * log_noise[d] / 2
+        seen = mask[0] if mask.shape[0] == 1 else mask[d]
         if counts:
-            whole = y >= 0 and y < 255 and y == math.floor(y)
-            constant -= seen * (_LOG_FACTORIALS[int(y)] if whole else math.lgamma(y + 1.0))
-    return constant
+            total -= seen * log_factorial(observed[d])
+        else:
+            total -= seen * log_noise[d] / 2
+    return total
+
+
+@njit(**OPTIONS)
+def log_factorial(y):
+    if y >= 0 and y < 255:
+        whole = int(y)
+        if whole == y:
+            return _LOG_FACTORIALS[whole]
+    return math.lgamma(y + 1.0)
 
 
 @njit(**OPTIONS)

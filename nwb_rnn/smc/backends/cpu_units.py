@@ -10,7 +10,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from nwb_rnn.smc.backends import cpu_lanes as lanes
-from nwb_rnn.smc.backends.cpu_blocks import Kernel, combine
+from nwb_rnn.smc.backends.cpu_blocks import Kernel, Pack, Scratch, Totals, combine
 
 
 def rows(rank: int) -> int:
@@ -36,8 +36,8 @@ def rate_and_pullback(activation: str, x: lanes.Lanes, bias: lanes.Lanes):
         r = lanes.tanh(x)
         return r, lambda gradient: (gradient * (1 - r * r), None)
     if activation == "softplus":
-        r, slope = lanes.softplus(x)
-        return r, lambda gradient: (gradient * slope, None)
+        r, over, under = lanes.softplus(x)
+        return r, lambda gradient: (gradient * over / under, None)
     return x, lambda gradient: (gradient, None)
 
 
@@ -46,13 +46,13 @@ def advance(typingctx, spec, pack, vectors, latents, means, particles):
     """means = V φ(M z + base; h), for whole blocks of particles."""
 
     def generate(context, builder, signature, arguments):
-        _, pack_pointer, count, latents, means, particles = arguments
+        _, pointer, count, latents, means, particles = arguments
         kernel = Kernel(builder, signature.args[0].spec)
         rank = kernel.rank
         with kernel.blocks(particles) as (first, _):
-            z, sums = kernel.latents(latents, first), kernel.accumulators(rank)
-            with kernel.vectors(count) as loop:
-                pack = kernel.pack(pack_pointer, rows(rank), loop.index)
+            z, sums = kernel.block_latents(latents, first), kernel.accumulators(rank)
+            with kernel.each(count) as loop:
+                pack = Pack(kernel, pointer, rows(rank), loop.index)
                 m, h, base = [pack[k] for k in range(rank)], pack[2 * rank], pack[2 * rank + 1]
                 for p in range(kernel.particles):
                     r, _ = rate_and_pullback(kernel.spec.activation, combine(base, z[p], m), h)
@@ -72,29 +72,40 @@ def retreat(typingctx, spec, pack, on_pack, vectors, latents, on_means, on_laten
     """
 
     def generate(context, builder, signature, arguments):
-        _, pack_pointer, on_pointer, count, latents, on_means, on_latents, particles = arguments
+        _, pointer, on_pointer, count, latents, on_means, on_latents, particles = arguments
         kernel = Kernel(builder, signature.args[0].spec)
-        rank = kernel.rank
-        with kernel.blocks(particles) as (first, _):
-            z, g = kernel.latents(latents, first), kernel.latents(on_means, first)
-            sums = kernel.accumulators(rank)
-            with kernel.vectors(count) as loop:
-                pack = kernel.pack(pack_pointer, rows(rank), loop.index)
-                added = kernel.pack(on_pointer, rows(rank), loop.index)
-                m, v = [pack[k] for k in range(rank)], [pack[rank + k] for k in range(rank)]
-                for p in range(kernel.particles):
-                    x = combine(pack[2 * rank + 1], z[p], m)
-                    r, pullback = rate_and_pullback(kernel.spec.activation, x, pack[2 * rank])
-                    on_current, on_bias = pullback(combine(g[p][0] * v[0], g[p][1:], v[1:]))
+        rank, clipped = kernel.rank, kernel.spec.activation == "clipped_relu"
+        touched = [row for row in range(rows(rank)) if row != 2 * rank or clipped]
+        sums = Scratch(kernel, rank)
+        with kernel.chunks(particles) as (first, size):
+            sums.clear(size)
+            with kernel.each(count) as loop:
+                pack = Pack(kernel, pointer, rows(rank), loop.index)
+                weights = [pack[row] for row in range(rows(rank))]
+                totals = Totals(kernel, Pack(kernel, on_pointer, rows(rank), loop.index), touched)
+                with kernel.each(size) as inner:
+                    particle = builder.add(first, inner.index)
+                    z, g = kernel.latents(latents, particle), kernel.latents(on_means, particle)
+                    on_current = _pull_unit(kernel, weights, totals, z, g)
                     for k in range(rank):
-                        kernel.add(sums[p][k], on_current, m[k])
-                        added.add(k, on_current, z[p][k])
-                        added.add(rank + k, r, g[p][k])
-                    added.add(2 * rank + 1, on_current)
-                    if on_bias is not None:
-                        added.add(2 * rank, on_bias)
-                added.write()
-            kernel.write_sums(on_latents, first, sums)
+                        sums.add(inner.index, k, on_current, weights[k])
+                totals.write()
+            sums.write(on_latents, first, size)
         return context.get_dummy_value()
 
     return types.void(spec, pack, on_pack, vectors, latents, on_means, on_latents, particles), generate
+
+
+def _pull_unit(kernel: Kernel, weights, totals: Totals, z, g) -> lanes.Lanes:
+    """Gradient on the currents of one particle, from g on its mean; everything on weights into `totals`."""
+    rank = kernel.rank
+    m, v, h, base = weights[:rank], weights[rank : 2 * rank], weights[2 * rank], weights[2 * rank + 1]
+    r, pullback = rate_and_pullback(kernel.spec.activation, combine(base, z, m), h)
+    on_current, on_bias = pullback(combine(g[0] * v[0], g[1:], v[1:]))
+    for k in range(rank):
+        totals.add(k, on_current, z[k])
+        totals.add(rank + k, r, g[k])
+    totals.add(2 * rank + 1, on_current)
+    if on_bias is not None:
+        totals.add(2 * rank, on_bias)
+    return on_current

@@ -88,9 +88,7 @@ def _draw(inputs: SequenceInputs, t: int, mean: Tensor, noise: Tensor) -> Tensor
     """z = A μ + g + L ε for the bin's kind."""
     proposal, kind = inputs.proposal, inputs.proposal.kind[:, t]
     moved = torch.einsum("brs,bks->bkr", proposal.gain[kind], mean)
-    return (
-        moved + proposal.offset[:, t, None] + torch.einsum("brs,bks->bkr", proposal.scale[kind], noise)
-    )
+    return moved + proposal.offset[:, t, None] + torch.einsum("brs,bks->bkr", proposal.scale[kind], noise)
 
 
 def _adapted_log_weight(inputs: SequenceInputs, t: int, mean: Tensor) -> Tensor:
