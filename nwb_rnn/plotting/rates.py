@@ -107,7 +107,7 @@ def mean_rates(recorded: xr.Dataset, simulated: xr.Dataset, ax: Axes | None = No
     both = both[np.isfinite(both)]
     low, high = float(both.min()), float(both.max())
     if counts and low > 0 and high > 20 * low:
-        ax.set(xscale="log", yscale="log")
+        _plain_log(ax)
         low, high = low / 1.3, high * 1.3
     else:
         edge = 0.06 * (high - low or 1.0)
@@ -118,3 +118,12 @@ def mean_rates(recorded: xr.Dataset, simulated: xr.Dataset, ax: Axes | None = No
     unit = " (spikes/s)" if counts else ""
     title = f"mean of each unit, r = {correlation:.3f}" if np.isfinite(correlation) else "mean of each unit"
     return tidy(ax, f"recorded{unit}", f"simulated{unit}", title)
+
+
+def _plain_log(ax: Axes) -> None:
+    """Logarithmic axes with plain numbers at the decades."""
+    from matplotlib.ticker import StrMethodFormatter
+
+    ax.set(xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -29,7 +29,7 @@ _STYLE = {
     "legend.fontsize": 8,
     "axes.linewidth": 0.8,
 }
-_KINDS_SHOWN = 5
+_KINDS_SHOWN = 6
 
 
 def report(
@@ -170,7 +170,8 @@ def facts(model: LowRankRNN, trials: xr.Dataset, points: FixedPoints | None = No
     lines += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in model.scores.items()]
     if points is not None:
         kinds, counts = np.unique(np.asarray(points.kind).astype(str), return_counts=True)
-        listed = [f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True)][:_KINDS_SHOWN]
+        listed = [f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True)]
+        listed = listed if len(listed) <= _KINDS_SHOWN else [*listed[:_KINDS_SHOWN], "…"]
         certain = "all of them" if points.complete else "perhaps not all"
         lines.append(f"fixed points ({certain}): " + (", ".join(listed) or "none"))
     return "\n".join(lines)
