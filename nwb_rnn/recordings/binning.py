@@ -19,6 +19,7 @@ from nwb_rnn.recordings.recording import Spikes
 
 EDGE = 1e-6
 COARSEST = 1e-2
+_ONE = np.float32(1)
 _COUNTS_AT_ONCE = 800_000
 
 Clock = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -49,7 +50,9 @@ def edge_tolerance(bin_size: float, *times: np.ndarray) -> float:
 
 def bin_number(seconds: np.ndarray, bin_size: float, edge: float = EDGE) -> np.ndarray:
     """Bin in which each moment lies; `seconds` counts from the first edge. Same shape, int64."""
-    return np.floor(np.asarray(seconds) / bin_size + edge).astype(np.int64)
+    number = np.asarray(seconds / bin_size)
+    number += edge
+    return np.floor(number, out=number).astype(np.int64)
 
 
 def whole_bins(seconds: np.ndarray, bin_size: float, edge: float = EDGE) -> np.ndarray:
@@ -120,18 +123,18 @@ def _count(
     on_clock: Clock | None,
 ) -> np.ndarray:
     trials, longest = len(lows), int(bins.max(initial=0))
-    counts = np.zeros((trials, longest, len(units)), dtype=np.float32)
+    counts = np.empty((trials, longest, len(units)), dtype=np.float32)
     at_once = max(1, _COUNTS_AT_ONCE // max(1, trials * longest))
     edge = edge_tolerance(bin_size, lows, highs)
     margin = 2 * edge * bin_size
     for first in range(0, len(units), at_once):
         chosen = units[first : first + at_once]
-        block = np.empty((len(chosen), trials, longest), dtype=np.float32)
+        block = np.zeros((len(chosen), trials, longest), dtype=np.float32)
         for row, unit in zip(block, chosen, strict=True):
             cells = _cells(
                 spikes.of(unit), lows - margin, highs + margin, lows, bins, bin_size, edge, on_clock
             )
-            row[:] = np.bincount(cells, minlength=trials * longest).reshape(trials, longest)
+            np.add.at(row.reshape(-1), cells, _ONE)
         counts[:, :, first : first + at_once] = block.transpose(1, 2, 0)
     return counts
 
