@@ -57,7 +57,10 @@ class Trainer:
         self._print = self._fingerprint(trials, validation)
         self.trials = trials.to(device, dtype)
         self.validation = None if validation is None else validation.to(device, dtype)
-        groups = [{"params": [p], "size": _step_size(name, p)} for name, p in module.named_parameters()]
+        by_size: dict[float, list] = {}  # few groups: each costs an optimiser's overhead in every step
+        for name, parameter in module.named_parameters():
+            by_size.setdefault(_step_size(name, parameter), []).append(parameter)
+        groups = [{"params": members, "size": size} for size, members in by_size.items()]
         self.optimiser = torch.optim.Adam(groups, lr=options.learning_rate, fused=True)
         self.generator = torch.Generator(device).manual_seed(2 * module.config.seed + 1)
         self.progress = _Progress()
