@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +12,12 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nwb_rnn.errors import DivergenceError, InputError, NotFittedError
+from nwb_rnn.errors import InputError, NotFittedError
 from nwb_rnn.estimators import arrays as array_form
 from nwb_rnn.estimators import matching, posterior, scoring
 from nwb_rnn.estimators.software import versions
 from nwb_rnn.fitting.options import TrainingOptions
+from nwb_rnn.fitting.standardise import Scale
 from nwb_rnn.fitting.start import starting_module
 from nwb_rnn.fitting.trainable import TrainableLowRank
 from nwb_rnn.fitting.trainer import Trainer
@@ -162,7 +164,8 @@ class LowRankRNN:
 
         Returns
         -------
-        The model itself, in the canonical basis.
+        The model itself, in the canonical basis. `history` holds the objective and the validation score,
+        log p(y) per observed bin, in standard units (each channel's own spread) for Gaussian observations.
 
         Raises
         ------
@@ -189,25 +192,42 @@ class LowRankRNN:
             device=_device(device),
             **_known_options(options),
         )
-        current = (self.parameters, self._encoder) if start == "current" else None
+        scale = Scale.of(data) if self.config.observation == "gaussian" else None
+        if scale is not None:
+            data = scale.apply(data)
+            held = None if held is None else scale.apply(held)
+        current = self._current(scale) if start == "current" else None
         module = starting_module(self.config, data, proposal, start, current)
         trainer = Trainer(module, data, held, training)
         try:
             trainer.run()
-        except DivergenceError:
-            self._take(module, description, trainer.progress.history)
-            raise
-        self._take(module, description, trainer.progress.history)
+        finally:
+            self._take(module, scale, description, trainer.progress.history)
         return self
 
-    def _take(self, module: TrainableLowRank, description: dict, history: list[dict]) -> None:
-        """Keep what training reached, in the canonical basis."""
+    def _current(self, scale: Scale | None) -> tuple[LowRankParameters, ConvEncoder | None]:
+        """What the model has now, as training wants it; the model itself stays as it is."""
+        parameters, encoder = self.parameters, copy.deepcopy(self._encoder)
+        if scale is None:
+            return parameters, encoder
+        if encoder is not None:
+            scale.shrink_encoder(encoder)
+        return scale.shrink(parameters), encoder
+
+    def _take(
+        self, module: TrainableLowRank, scale: Scale | None, description: dict, history: list[dict]
+    ) -> None:
+        """Keep what training reached, in the data's own units and in the canonical basis."""
         with torch.no_grad():
             parameters = module.cpu().natural().map(lambda x: x.detach().clone())
         encoder = module.encoder
-        self._parameters, self._encoder = parameters, encoder
         if encoder is not None:
             encoder.requires_grad_(False)
+        if scale is not None:
+            parameters = scale.restore(parameters)
+            if encoder is not None:
+                scale.restore_encoder(encoder)
+        self._parameters, self._encoder = parameters, encoder
         self.data_description, self.history = description, list(history)
         self.software, self.scores = versions(), {}
         self.is_canonical = False

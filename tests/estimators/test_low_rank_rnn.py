@@ -153,6 +153,27 @@ def test_gaussian_signals(readout, proposal):
     assert scores["r2"] > 0.1 and np.isfinite(scores["co_smoothing_r2"])
 
 
+def test_signals_in_other_units_give_the_same_fit():
+    data = small.signal()
+    volts = data.assign(signal=data.signal * 2.0**-20 + 3 * 2.0**-20)
+    fits = [
+        LowRankRNN(rank=2, units=16, observation="gaussian").fit(x, proposal="encoder", **small.QUICK)
+        for x in (data, volts)
+    ]
+    a, b = (f.infer(x, **FILTER) for f, x in zip(fits, (data, volts), strict=True))
+    np.testing.assert_allclose(a.rates.values, b.rates.values * 2**20 - 3, atol=2e-3)
+    shift = data.sizes["time"] * data.sizes["unit"] * 20 * np.log(2)
+    np.testing.assert_allclose(a.log_likelihood, b.log_likelihood - shift, rtol=1e-3)
+
+
+def test_fitting_can_go_on_from_where_the_model_is():
+    data = small.signal()
+    model = LowRankRNN(rank=2, units=16, observation="gaussian").fit(data, **small.QUICK)
+    before = model.parameters.readout_weights.clone()
+    model.fit(data, start="current", **small.QUICK | {"iterations": 1, "learning_rate": 1e-9})
+    torch.testing.assert_close(model.parameters.readout_weights, before, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("activation", ["relu", "clipped_relu", "tanh", "softplus", "identity"])
 def test_every_activation_fits_and_has_fixed_points_looked_for(activation, trials):
     model = LowRankRNN(rank=1, units=8, activation=activation, noise="diagonal").fit(trials, **small.QUICK)
