@@ -71,7 +71,8 @@ def split(trials: xr.Dataset, fraction: float, seed: int) -> tuple[xr.Dataset, x
 
     if fraction == 0 or trials.sizes["trial"] < FEWEST_TO_SPLIT:
         return trials, None
-    return split_trials(trials, (1 - fraction, fraction), seed=seed)
+    fitted, held_out = split_trials(trials, (1 - fraction, fraction), seed=seed)
+    return fitted, held_out
 
 
 def network(options: dict[str, Any], trials: xr.Dataset) -> dict[str, Any]:

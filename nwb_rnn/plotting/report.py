@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from nwb_rnn.plotting.training import training_curve
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
     from nwb_rnn.dynamics.fixed_points import FixedPoints
     from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
@@ -82,7 +82,7 @@ def report(
     return figure
 
 
-def _one_trial(row: SubFigure, model: LowRankRNN, trials, inferred, trial: int) -> None:
+def _one_trial(row: Any, model: LowRankRNN, trials, inferred, trial: int) -> None:
     """Recorded spikes, expected rates and latents of one trial."""
     order = _order(model)
     left, middle, right = row.subplots(1, 3, width_ratios=(1, 1.15, 1))
@@ -100,7 +100,7 @@ def _order(model: LowRankRNN) -> np.ndarray | None:
     return unit_order(arrays["readout_weights"]) if "readout_weights" in arrays else None
 
 
-def _dynamics(row: SubFigure, model: LowRankRNN, trials, inferred, points) -> None:
+def _dynamics(row: Any, model: LowRankRNN, trials, inferred, points) -> None:
     """The flow with its fixed points, averages over trials of three units, and the training curve."""
     left, middle, right = row.subfigures(1, 3, width_ratios=(1, 1.15, 1))
     ax = left.subplots()
@@ -115,7 +115,7 @@ def _dynamics(row: SubFigure, model: LowRankRNN, trials, inferred, points) -> No
         _say(ax, "no training history:\nthe model was made\nfrom known weights")
 
 
-def _averages(panel: SubFigure, trials, inferred) -> None:
+def _averages(panel: Any, trials, inferred) -> None:
     units = most_modulated(trials, inferred, 3)
     axes = np.atleast_1d(panel.subplots(len(units), 1, sharex=True))
     for row, (ax, unit) in enumerate(zip(axes, units, strict=True)):
@@ -128,7 +128,7 @@ def _averages(panel: SubFigure, trials, inferred) -> None:
     axes[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, borderaxespad=0)
 
 
-def _agreement(row: SubFigure, model: LowRankRNN, trials, simulated, points) -> None:
+def _agreement(row: Any, model: LowRankRNN, trials, simulated, points) -> None:
     """Spectra and mean rates, recorded against simulated, and the facts in words."""
     left, middle, right = row.subfigures(1, 3, width_ratios=(1, 1.15, 1))
     _spectra(left, trials, simulated)
@@ -136,7 +136,7 @@ def _agreement(row: SubFigure, model: LowRankRNN, trials, simulated, points) -> 
     _say(right.subplots(), facts(model, trials, points))
 
 
-def _spectra(panel: SubFigure, trials, simulated) -> None:
+def _spectra(panel: Any, trials, simulated) -> None:
     """Of the pooled spikes and of single units; of signals only the latter."""
     ways = (True, False) if "counts" in trials else (False,)
     axes = np.atleast_1d(panel.subplots(len(ways), 1, sharex=True))

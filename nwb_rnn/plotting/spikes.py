@@ -29,14 +29,14 @@ def raster(
     ax = given_or_new(ax)
     name = "counts" if "counts" in trials else "signal"
     values, inside = _one(trials, name, trial), inside_of(trials, trial)
-    order = np.arange(values.shape[1]) if order is None else np.asarray(order)
+    rows = np.arange(values.shape[1]) if order is None else np.asarray(order)
     time = trials["time"].values
     if name == "signal":
-        _image(ax, time, np.where(inside[:, None], values, np.nan)[:, order], "recorded signal", centred=True)
+        _image(ax, time, np.where(inside[:, None], values, np.nan)[:, rows], "recorded signal", centred=True)
     else:
-        bins, rows = np.nonzero(values[:, order] * inside[:, None])
-        ax.vlines(time[bins], rows - 0.4, rows + 0.4, color=RECORDED, linewidth=0.7)
-        ax.set_ylim(-0.7, len(order) - 0.3)
+        bins, height = np.nonzero(values[:, rows] * inside[:, None])
+        ax.vlines(time[bins], height - 0.4, height + 0.4, color=RECORDED, linewidth=0.7)
+        ax.set_ylim(-0.7, len(rows) - 0.3)
     _to_trial(ax, time, inside)
     label = trials["trial"].values[trial]
     return tidy(ax, time_label(trials.attrs.get("align_to", "")), "unit", f"recorded, trial {label}")
@@ -54,11 +54,11 @@ def expected(
     """
     ax = given_or_new(ax)
     values, inside = _one(latents, "rates", trial), inside_of(latents, trial)
-    order = np.arange(values.shape[1]) if order is None else np.asarray(order)
+    rows = np.arange(values.shape[1]) if order is None else np.asarray(order)
     counts = float(np.nanmin(values)) >= 0
     values = values / float(latents.attrs["bin_size"]) if counts else values
     label = "expected rate (spikes/s)" if counts else "expected signal"
-    _image(ax, latents["time"].values, values[:, order], label, centred=not counts)
+    _image(ax, latents["time"].values, values[:, rows], label, centred=not counts)
     _to_trial(ax, latents["time"].values, inside)
     name = latents["trial"].values[trial]
     return tidy(ax, time_label(latents.attrs.get("align_to", "")), "unit", f"model, trial {name}")
