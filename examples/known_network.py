@@ -25,7 +25,7 @@ def main(folder: str = ".") -> Path:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     plotting.raster(trials, ax=left)
-    plotting.flow_field(model, latents, points, ax=right)
+    plotting.flow_field(model, latents, points, ax=right).legend(loc="upper right")
     path = Path(folder) / "known_network.png"
     figure.savefig(path, dpi=130)
     return path

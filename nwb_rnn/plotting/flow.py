@@ -96,7 +96,7 @@ def _line(ax: Axes, network: LowRankMap, paths: list[np.ndarray], points: FixedP
 
 
 def _points(ax: Axes, where: np.ndarray, points: FixedPoints) -> None:
-    """Filled where stable; a legend names the kinds that occur."""
+    """Filled where stable; labelled with their kinds, for `ax.legend()`."""
     groups = np.array(
         [_group(str(kind), bool(good)) for kind, good in zip(points.kind, points.stable, strict=True)]
     )

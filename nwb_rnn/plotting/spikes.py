@@ -39,7 +39,9 @@ def raster(
         ax.set_ylim(-0.7, len(rows) - 0.3)
     _to_trial(ax, time, inside)
     label = trials["trial"].values[trial]
-    return tidy(ax, time_label(trials.attrs.get("align_to", "")), "unit", f"recorded, trial {label}")
+    event = str(trials.attrs.get("align_to", ""))
+    made = "simulated" if event == "simulated" else "recorded"
+    return tidy(ax, time_label(event), "unit", f"{made}, trial {label}")
 
 
 def expected(
