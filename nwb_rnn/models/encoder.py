@@ -54,8 +54,9 @@ class ConvEncoder(nn.Module):
         # a soft ceiling: precision stays within e^±8 of one latent standard deviation
         precision = torch.exp(8 * torch.tanh(log_precision / 8)) * (share > 0)
         linear = (precision * mean) @ self.basis
-        weighted = precision[..., None] * self.basis
-        return self.basis.T @ weighted, linear
+        # Bᵀ diag(λ) B as one product of λ with the outer products of B's rows, not a small one for each bin
+        outer = self.basis[:, :, None] * self.basis[:, None, :]
+        return (precision @ outer.flatten(1)).unflatten(-1, outer.shape[1:]), linear
 
     def _pad(self, x: Tensor, kernel: int) -> Tensor:
         left = kernel - 1 if self.causal else kernel // 2
