@@ -10,7 +10,7 @@ affine maps meet) comes back as small boxes; touching ones are joined and report
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,7 +25,13 @@ from nwb_rnn.dynamics.clusters import (
 )
 from nwb_rnn.dynamics.fixed_points import FixedPoints, characterise, sorted_eigenvalues
 from nwb_rnn.dynamics.maps import LowRankMap
-from nwb_rnn.dynamics.piecewise_linear import ClippedSystem, clipped_bounds, face_system, latent_system
+from nwb_rnn.dynamics.piecewise_linear import (
+    ClippedSystem,
+    clipped_bounds,
+    face_system,
+    latent_system,
+    natural_size,
+)
 from nwb_rnn.errors import InputError
 
 RECORDS = 20_000
@@ -82,6 +88,10 @@ def exact_fixed_points(
             f"The exact search needs piecewise-linear units; this map has {network.activation!r}. "
             'Use method="newton".'
         )
+    size = natural_size(network)
+    original, network = network, network.in_units_of(size)
+    if region is not None:
+        region = tuple(np.asarray(side, dtype=np.float64) / size for side in region)
     system = latent_system(network)
     root, bound = _root(network, system, region)
     found = search(system, root, threads, max_boxes)
@@ -90,20 +100,28 @@ def exact_fixed_points(
         outside, bound, doubts = _search_outside(system, root, threads, max_boxes)
         found = found + outside
     if not bound:
-        doubts.append(f"with a = 1 nothing bounds fixed points; searched max|z| ≤ {root.max():.3g} only")
-    return _conclude(network, system, found, root, region is not None, bound, doubts)
+        doubts.append(
+            f"with a = 1 nothing bounds fixed points; searched max|z| ≤ {root.max() * size:.3g} only"
+        )
+    points = _conclude(network, system, found, root, region is not None, bound, doubts, size)
+    location = points.location * size
+    return replace(
+        points, location=location, radius=points.radius * size, residual=original.residual(location)
+    )
 
 
 def search(system: ClippedSystem, root: np.ndarray, threads: int, max_boxes: int) -> Search:
     """Cover one box (2, R), coarser where too much stays undecided (lines and planes of zeros)."""
-    scale = np.maximum(np.abs(root).max(axis=0), 1e-300)
-    spent = 0
+    reach = np.abs(root).max(axis=0)
+    scale = np.maximum(reach, 1e-6 * reach.max() + 1e-300)
+    spent, solved = 0, np.zeros((0, 2, system.rank))
     for resolution in RESOLUTIONS:
         result = _search_parts(system, root, resolution * scale, threads, max_boxes - spent)
         spent += result.boxes
+        solved = np.concatenate([solved, result.solved])
         if len(result.loose) <= LOOSE_RECORDS or spent >= max_boxes:
             break
-    return Search(result.solved, result.loose[:LOOSE_RECORDS], spent, result.finished)
+    return Search(solved, result.loose[:LOOSE_RECORDS], spent, result.finished)
 
 
 def _search_parts(system, root, smallest, threads, max_boxes) -> Search:
@@ -190,7 +208,7 @@ def _search_outside(system, root, threads, max_boxes) -> tuple[Search, str, list
                 point = _from_face(box, axis, side)
                 rays += point is None
                 loose += [] if point is None else [point]
-    bound = f"all of space (the cube max|z| ≤ {size:.3g} and, through s = 1/max|z|, its outside)"
+    bound = "all of space (a cube and, through s = 1/max|z|, its outside)"
     doubts = ["fixed points may lie arbitrarily far out along a ray"] if rays else []
     far = np.array(loose).reshape(-1, 2, rank)
     return Search(np.zeros((0, 2, rank)), far, boxes, finished), bound, doubts
@@ -226,12 +244,14 @@ def enclose(system: System, box: np.ndarray) -> tuple[int, np.ndarray]:
     return flag, box
 
 
-def _conclude(network, system, found: Search, root, only_root: bool, bound, doubts) -> FixedPoints:
+def _conclude(network, system, found: Search, root, only_root: bool, bound, doubts, size) -> FixedPoints:
     """Prove each point anew in a box of its own, join what stays open, and say what is known."""
     arrays = System(*system.arguments())
     proved: list[tuple[np.ndarray, np.ndarray]] = []
     for box in found.solved:
-        proved.append((box, enclose(arrays, box)[1]))
+        tight = enclose(arrays, box)[1]
+        if not any(_within(tight, known[None]) for known, _ in proved):
+            proved.append((box, tight))
     outer = np.array([box for box, _ in proved]).reshape(-1, 2, system.rank)
     loose = np.array([box for box in found.loose if not _within(box, outer)]).reshape(-1, 2, system.rank)
     clusters = []
@@ -249,6 +269,8 @@ def _conclude(network, system, found: Search, root, only_root: bool, bound, doub
         if is_cone_tip(system, cluster, neighbours, root):
             clusters.remove(cluster)
             proved.append((cluster.hull, np.zeros((2, system.rank))))
+    doubts += [cluster.describe(size) for cluster in clusters[:5]]
+    clusters = [cluster for cluster in clusters if cluster.is_zero]
     if not found.finished:
         doubts.append("the search stopped at its limit of boxes or of boxes that it could not decide")
     return _report(network, proved, clusters, found.boxes, bound, doubts)
@@ -298,8 +320,6 @@ def _report(network, proved, clusters: list[Cluster], boxes, bound, doubts) -> F
         if is_cluster[p]:
             cluster = clusters[order[p] - len(proved)]
             kind[p] = cluster.kind
-            status[p] = "fixed" if cluster.is_zero else "slow"
-            doubts.append(cluster.describe())
         elif (regions[p, bending] < 0).any():
             kind[p] = "kink"
     points = characterise(

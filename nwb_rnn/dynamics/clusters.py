@@ -39,16 +39,15 @@ class Cluster:
         """Largest distance, per coordinate, from `location` to the end of the cluster."""
         return float(np.abs(self.hull - self.location).max())
 
-    def describe(self) -> str:
-        """What is left open, in words."""
-        place = ", ".join(f"{value:.4g}" for value in self.location[:4])
+    def describe(self, size: float = 1.0) -> str:
+        """What is left open, in words, where the boxes are in units of `size`."""
+        place = ", ".join(f"{value * size:.4g}" for value in self.location[:4])
+        radius = f"{self.radius * size:.2g}"
         if not self.is_zero:
-            return f"no fixed point was found near ({place}), nor excluded within {self.radius:.1e}"
+            return f"no fixed point was found near ({place}), nor excluded within {radius}"
         if self.kind == "kink":
-            return (
-                f"affine maps meet at ({place}), where more than one point may lie within {self.radius:.1e}"
-            )
-        return f"I − J is singular at ({place}); fixed points may fill a set of radius {self.radius:.3g}"
+            return f"affine maps meet at ({place}), where more than one point may lie within {radius}"
+        return f"I − J is singular at ({place}); fixed points may fill a set of radius {radius}"
 
 
 def join_boxes(boxes: np.ndarray) -> list[np.ndarray]:

@@ -107,6 +107,10 @@ class LowRankMap:
         """The same network under another constant current (N,)."""
         return replace(self, input_current=current)
 
+    def in_units_of(self, size: float) -> LowRankMap:
+        """The same map of y = z / size; without rounding where `size` is a power of two."""
+        return replace(self, left_vectors=self.left_vectors * size, right_vectors=self.right_vectors / size)
+
     def currents(self, z: np.ndarray) -> np.ndarray:
         """x = M z + c, (..., R) -> (..., N)."""
         return z @ self.left_vectors.T + self.input_current

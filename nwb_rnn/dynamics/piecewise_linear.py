@@ -35,7 +35,7 @@ class ClippedSystem:
     linear : (R, R) D, off by at most `linear_error` per entry
     constant : (R,) g, off by at most `constant_error`
     normals : (N, R) m
-    offsets : (N,) b, off by at most eps (|c| + |h|)
+    offsets : (N,) b, off by at most `offset_error`
     weights : (N, R) v, one row per unit
     heights : (N,) d, infinite for relu
     offset_error : (N,) bound on the rounding of b
@@ -89,9 +89,11 @@ def latent_system(network: LowRankMap) -> ClippedSystem:
         )
     if network.activation == "relu":
         offsets, heights = c - h, np.full(network.units, np.inf)
+        exact = (c == 0) | (h == 0)
     else:
         # For h < 0 the unit is −clip(x, 0, |h|): it falls from 0 to h between x = 0 and x = −h.
         offsets = np.where(h > 0, c + h, c)
+        exact = (c == 0) | (h <= 0)
         heights = np.abs(h)
         weights *= np.sign(h)[:, None]
     keep = (heights > 0) & (weights != 0).any(axis=1)
@@ -104,7 +106,7 @@ def latent_system(network: LowRankMap) -> ClippedSystem:
         heights[keep],
         linear_error,
         constant_error,
-        EPS * (np.abs(c) + np.abs(h))[keep],
+        np.where(exact, 0.0, EPS * np.abs(offsets))[keep],
     )
 
 
@@ -129,6 +131,17 @@ def face_system(system: ClippedSystem, axis: int, side: float) -> ClippedSystem:
     )
 
 
+def natural_size(network: LowRankMap) -> float:
+    """The power of two next to the distance from the origin within which half the kinks lie; 1 without any.
+
+    Searching y = z / size makes tolerances relative to the network, whatever the latents' units.
+    """
+    length = np.linalg.norm(network.left_vectors, axis=1)
+    far = np.abs(network.input_current) + np.abs(network.unit_bias)
+    ratio = far[(length > 0) & (far > 0)] / length[(length > 0) & (far > 0)]
+    return float(2.0 ** np.clip(np.round(np.log2(np.median(ratio))), -400, 400)) if len(ratio) else 1.0
+
+
 def clipped_bounds(network: LowRankMap) -> tuple[np.ndarray, np.ndarray] | None:
     """Box (low, high), each (R,), that holds every fixed point of a clipped network; None if a = 1.
 
@@ -145,5 +158,5 @@ def clipped_bounds(network: LowRankMap) -> tuple[np.ndarray, np.ndarray] | None:
     low, high = (low - slack) / gain, (high + slack) / gain
     if gain < 0:
         low, high = high, low
-    margin = 8 * EPS * np.maximum(np.abs(low), np.abs(high)) + 1e-300
+    margin = 1e-6 * max(np.abs(low).max(), np.abs(high).max()) + 1e-300
     return low - margin, high + margin

@@ -29,33 +29,37 @@ def next_subset(subset, size, total):
 def sign_at_vertex(j, planes, subset, size, inverse, mix, tolerance):
     """(sign of plane j at the vertex of `subset` with its free coordinates at −∞, 1 if within rounding).
 
-    Planes through the origin (β = 0 exactly) that meet there are known to meet: no doubt arises.
+    A plane parallel to one of the subset is compared with it by their offsets, without rounding; planes
+    through the origin (β = 0 exactly) that meet there are known to meet: no doubt arises in either case.
     """
-    normals, offsets = planes
+    normals, offsets, directions = planes
     rank = normals.shape[1]
     free = rank - size
+    for a in range(size):
+        if directions[j] == directions[subset[a]]:
+            return (1.0 if offsets[j] > offsets[subset[a]] else -1.0), 0
     for a in range(size):
         mix[a] = 0.0
         for b in range(size):
             mix[a] += normals[j, free + b] * inverse[b, a]
+    doubt = 0
     for k in range(free - 1, -1, -1):
         slope = normals[j, k]
-        scale = abs(slope)
+        scale = 1.0
         for a in range(size):
-            term = mix[a] * normals[subset[a], k]
-            slope -= term
-            scale += abs(term)
+            slope -= mix[a] * normals[subset[a], k]
+            scale += abs(mix[a])
         if abs(slope) > tolerance * scale:
-            return (-1.0 if slope > 0.0 else 1.0), 0
+            return (-1.0 if slope > 0.0 else 1.0), doubt
+        doubt = 1
     value = offsets[j]
     scale = abs(value)
     for a in range(size):
-        term = mix[a] * offsets[subset[a]]
-        value -= term
-        scale += abs(term)
+        value -= mix[a] * offsets[subset[a]]
+        scale += (1.0 + abs(mix[a])) * abs(offsets[subset[a]])
     if abs(value) > tolerance * scale:
-        return (1.0 if value > 0.0 else -1.0), 0
-    doubt = 0 if scale == 0.0 else 1
+        return (1.0 if value > 0.0 else -1.0), doubt
+    doubt = doubt if scale == 0.0 else 1
     for a in range(size):
         if subset[a] > j:
             break
@@ -67,7 +71,7 @@ def sign_at_vertex(j, planes, subset, size, inverse, mix, tolerance):
 @njit(cache=True, nogil=True, error_model="numpy")
 def signs_at_vertex(planes, subset, size, inverse, mix, tolerance, vertex, signs):
     """Signs of all planes for the region whose lowest vertex `subset` makes; counts those within rounding."""
-    normals, offsets = planes
+    normals, offsets, _ = planes
     total, rank = normals.shape
     whole = size == rank
     if whole:
@@ -123,7 +127,7 @@ def affine_part(signs, kinks, system, matrix, constant):
 @njit(cache=True, nogil=True, error_model="numpy")
 def place_of(z, signs, planes):
     """1 if z lies inside the region by more than rounding, −1 if outside, 0 if on its border."""
-    normals, offsets = planes
+    normals, offsets, _ = planes
     result = 1
     for j in range(offsets.shape[0]):
         value = offsets[j]
@@ -192,7 +196,13 @@ def visit_regions(planes, kinks, system, size, start, stop, found, flags, flat):
         for a in range(size if regular else 0):
             for b in range(size):
                 big = max(big, abs(inverse[a, b]))
-        if regular and big < 1e11:
+        twins = False
+        for a in range(size):
+            for b in range(a):
+                twins = twins or planes[2][subset[a]] == planes[2][subset[b]]
+        regular = regular and big < 1e10 and not twins
+        close += 0 if regular or twins else 1
+        if regular:
             close += signs_at_vertex(
                 planes, subset, size, inverse, mix, max(CLOSE, 1e-14 * big), answer, signs
             )

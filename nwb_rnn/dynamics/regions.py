@@ -18,7 +18,7 @@ any, lie on the point. Memory does not grow with the number of regions.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
@@ -27,7 +27,7 @@ from scipy.optimize import linprog
 from nwb_rnn.dynamics.clusters import minimise_residual
 from nwb_rnn.dynamics.fixed_points import FixedPoints, characterise
 from nwb_rnn.dynamics.maps import LowRankMap
-from nwb_rnn.dynamics.piecewise_linear import ClippedSystem, latent_system
+from nwb_rnn.dynamics.piecewise_linear import ClippedSystem, latent_system, natural_size
 from nwb_rnn.dynamics.region_kernels import BORDER, INSIDE, visit_regions
 from nwb_rnn.errors import InputError
 
@@ -44,6 +44,7 @@ class Arrangement:
     ----------
     normals : (H, R)
     offsets : (H,)
+    directions : (H,) planes of one direction share a number
     lower, upper : (N,) the hyperplane of each unit's kinks x = 0 and x = d (−1 where it has none)
     lower_side, upper_side : (N,) ±1: on which side of it the unit has passed the kink; for a unit
         without a hyperplane 1 if it has always passed the kink and −1 if never
@@ -51,6 +52,7 @@ class Arrangement:
 
     normals: np.ndarray
     offsets: np.ndarray
+    directions: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
     lower_side: np.ndarray
@@ -81,9 +83,11 @@ def arrange(system: ClippedSystem) -> Arrangement:
     constant = np.where(offsets > 0, 1.0, -1.0)
     constant[units:][~finite] = -1.0
     side = np.where(is_plane, side, constant)
+    directions = np.unique(keys[kept, :-1], axis=0, return_inverse=True)[1]
     return Arrangement(
         np.ascontiguousarray(planes[:, :-1]),
         np.ascontiguousarray(planes[:, -1]),
+        directions.reshape(-1),
         which[:units],
         which[units:],
         side[:units],
@@ -114,6 +118,8 @@ def enumerate_fixed_points(
             f"Regions exist for piecewise-linear units only; this map has {network.activation!r}. "
             'Use method="newton".'
         )
+    size = natural_size(network)
+    original, network = network, network.in_units_of(size)
     system = latent_system(network)
     planes = arrange(system)
     most = sum(comb(len(planes.offsets), r) for r in range(network.rank + 1))
@@ -122,7 +128,9 @@ def enumerate_fixed_points(
             f"{len(planes.offsets)} kinks in {network.rank} latents make up to {most:.2g} regions, more than "
             f'max_regions = {max_regions:.2g}. Use method="exact", which does not visit them one by one.'
         )
-    return _conclude(network, system, planes, visit(system, planes, threads))
+    points = _conclude(network, system, planes, visit(system, planes, threads))
+    location = points.location * size
+    return replace(points, location=location, residual=original.residual(location))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +157,7 @@ def visit(system: ClippedSystem, planes: Arrangement, threads: int) -> Visit:
     rank, total = system.rank, len(planes.offsets)
     axes = np.linalg.qr(np.random.default_rng(AXES_SEED).standard_normal((rank, rank)))[0]
     arguments = (
-        (np.ascontiguousarray(planes.normals @ axes), planes.offsets),
+        (np.ascontiguousarray(planes.normals @ axes), planes.offsets, planes.directions),
         (planes.lower, planes.upper, planes.lower_side, planes.upper_side),
         (
             np.ascontiguousarray(system.linear @ axes),
