@@ -41,7 +41,7 @@ MAX_CORNERS = 8
 CERTIFIABLE = 1e-5
 
 
-@dataclass
+@dataclass(eq=False)
 class Search:
     """What the search of one or several boxes came to."""
 

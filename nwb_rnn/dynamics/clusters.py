@@ -15,7 +15,7 @@ POINT_SIZE = 1e-8
 TRIES = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cluster:
     """Touching boxes that may hold any number of fixed points.
 

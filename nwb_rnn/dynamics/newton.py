@@ -28,7 +28,7 @@ MIDPOINTS = 400
 PATIENCE = 25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Minima:
     """Where the starts ended: location (S, R), q (S,)."""
 

@@ -293,3 +293,34 @@ def test_points_far_outside_the_first_cube_are_found_through_infinity():
     assert found.complete and len(found) == 1
     np.testing.assert_allclose(found.location, [[999.0]], rtol=1e-9)
     assert abs(found.location[0, 0] - 999.0) <= found.radius[0] + 1e-9
+
+
+@pytest.mark.parametrize("size", [1e-7, 3e5])
+def test_the_units_of_the_latents_do_not_matter(size):
+    """Latents in other units: M / size and V · size have the same points times size, by every method."""
+    for seed in range(6):
+        network = random_map(10, 3, 500 + seed, ("relu", "clipped_relu")[seed % 2], with_input=seed < 3)
+        other = LowRankMap(
+            network.decay,
+            network.left_vectors / size,
+            network.right_vectors * size,
+            network.unit_bias,
+            network.activation,
+            network.input_current,
+        )
+        here = find_fixed_points(network)
+        for method in ("exact", "enumerate"):
+            there = find_fixed_points(other, method=method)
+            assert there.complete and len(there) == len(here)
+            np.testing.assert_allclose(there.location, here.location * size, rtol=1e-6, atol=1e-8 * size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 3), st.integers(3, 11))
+def test_kinks_that_all_meet_in_the_origin(seed, rank, units):
+    """Clipped units without input: one kink of each passes through the origin, the other beside it."""
+    network = random_map(units, rank, seed, "clipped_relu", with_input=False)
+    exact, listed = find_fixed_points(network), find_fixed_points(network, method="enumerate")
+    if exact.complete and listed.complete:
+        assert len(exact) == len(listed)
+        np.testing.assert_allclose(exact.location, listed.location, rtol=1e-6, atol=1e-8)
