@@ -141,7 +141,8 @@ def time_random(limit: float) -> None:
                 f"{worst:.4f}",
                 f"{points}; {'all' if proved else 'NOT all'} proved",
             )
-    seconds, found = timed(lambda: find_fixed_points(slow_shell(512, 3)), 1)
+    shell = slow_shell(512, 3)
+    seconds, found = timed(lambda: find_fixed_points(shell))
     row("fitted slow sphere", "512, 3", f"{seconds:.3f}", verdict(found))
     print(f"\nLargest rank that 128 random clipped units allow in {limit:.0f} s:\n")
     head("rank", "seconds", "points")

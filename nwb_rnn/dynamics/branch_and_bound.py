@@ -91,7 +91,8 @@ def exact_fixed_points(
     size = natural_size(network)
     original, network = network, network.in_units_of(size)
     if region is not None:
-        region = tuple(np.asarray(side, dtype=np.float64) / size for side in region)
+        low, high = region
+        region = np.asarray(low, dtype=np.float64) / size, np.asarray(high, dtype=np.float64) / size
     system = latent_system(network)
     root, bound = _root(network, system, region)
     found = search(system, root, threads, max_boxes)
@@ -106,7 +107,10 @@ def exact_fixed_points(
     points = _conclude(network, system, found, root, region is not None, bound, doubts, size)
     location = points.location * size
     return replace(
-        points, location=location, radius=points.radius * size, residual=original.residual(location)
+        points,
+        location=location,
+        radius=np.asarray(points.radius) * size,
+        residual=original.residual(location),
     )
 
 
