@@ -21,7 +21,7 @@ ACTIVATIONS = ("relu", "clipped_relu", "tanh", "softplus", "identity")
 LAWS = (("gaussian", "identity"), ("poisson", "softplus"), ("poisson", "exp"))
 
 
-def every_model() -> list[Case]:
+def every_model(**sizes) -> list[Case]:
     """Every activation, observation, readout and proposal; the other options take turns."""
     turns = itertools.cycle(
         [
@@ -34,7 +34,9 @@ def every_model() -> list[Case]:
             {"resampling": "systematic", "mask": "bins", "unequal": True},
         ]
     )
-    cases = [Case(activation=activation, **next(turns)) for activation in ACTIVATIONS for _ in range(3)]
+    cases = [
+        Case(activation=activation, **sizes, **next(turns)) for activation in ACTIVATIONS for _ in range(3)
+    ]
     options = itertools.product(ACTIVATIONS, LAWS, ("affine", "one_to_one"), ("encoder", "bootstrap"))
     for seed, (activation, (observation, link), readout, proposal) in enumerate(options):
         cases.append(
@@ -45,6 +47,7 @@ def every_model() -> list[Case]:
                 readout=readout,
                 proposal=proposal,
                 seed=seed,
+                **sizes,
                 **next(turns),
             )
         )

@@ -1,0 +1,259 @@
+"""The particle filter on a GPU: one Triton kernel a pass, a program for each trial with its particles inside.
+
+Same contract, values and gradients as `reference`; nothing waits for the host. Gradients of weights are
+summed per trial and then over trials in a fixed order, so the same seed gives the same fit. Bins past a
+trial's length are skipped while gradients are wanted: their log increment is 0 and their latents are 0.
+With TRITON_INTERPRET=1 set before Triton is imported the same kernels run, slowly, on a CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+
+import torch
+import triton
+from torch import Tensor
+
+from nwb_rnn.models.activations import ACTIVATIONS
+from nwb_rnn.smc.backends import reference
+from nwb_rnn.smc.backends.cuda_backward import backward as _backward
+from nwb_rnn.smc.backends.cuda_forward import forward as _forward
+from nwb_rnn.smc.resampling import RESAMPLINGS
+from nwb_rnn.smc.sequence import SequenceInputs, SequenceResult
+
+_LARGEST_RANK = 16
+_MOST_PARTICLES = 1024
+_FEW_KINDS = 64  # an encoder's table has more, one for each bin
+_TILE = 8192  # numbers of one tile, particles × units
+_LAWS = (("gaussian", "identity"), ("poisson", "softplus"), ("poisson", "exp"))
+_INTERPRETED = not isinstance(_forward, triton.JITFunction)
+_SHARED = ("left", "right", "bias", "base", "decay")
+_READOUT = ("weights", "readout_bias", "readout_gain", "inverse_noise")
+
+
+def supports(inputs: SequenceInputs, resampling: str) -> str | None:
+    """None if `run` can filter these inputs, else the reason why not."""
+    like = inputs.parameters.initial_mean
+    if like.device.type != "cuda" and not _INTERPRETED:
+        return f"the tensors are on {like.device}"
+    if like.dtype not in (torch.float32, torch.float64):
+        return f"{like.dtype} is neither float32 nor float64"
+    if like.shape[0] > _LARGEST_RANK:
+        return f"rank {like.shape[0]} is above {_LARGEST_RANK}"
+    if inputs.activation not in ACTIVATIONS or resampling not in RESAMPLINGS:
+        return f"no kernel for activation {inputs.activation} with resampling {resampling}"
+    if not inputs.proposal.adapted and (inputs.observation, inputs.link) not in _LAWS:
+        return f"no kernel for {inputs.observation} observations with link {inputs.link}"
+    return None
+
+
+def run(
+    inputs: SequenceInputs,
+    noise: Tensor,
+    uniforms: Tensor,
+    resampling: str = "systematic",
+    ancestors: Tensor | None = None,
+) -> SequenceResult:
+    """Filter a batch of at most 1024 particles a trial; see `reference.run`."""
+    if noise.shape[2] > _MOST_PARTICLES:
+        _warn_once(
+            f"{noise.shape[2]} particles are above {_MOST_PARTICLES}: using the slower reference backend"
+        )
+        return reference.run(inputs, noise, uniforms, resampling, ancestors)
+    tensors = _tensors(inputs)
+    skip = torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
+    lengths = inputs.lengths.clamp(max=noise.shape[1])
+    if not skip:
+        lengths = torch.full_like(lengths, noise.shape[1])
+    options = _options(inputs, noise, uniforms, resampling)
+    fixed = {
+        "observed": inputs.observed,
+        "mask": inputs.mask,
+        "noise": noise,
+        "uniforms": uniforms,
+        "lengths": lengths,
+        "kind": inputs.proposal.kind,
+    }
+    fixed = {name: tensor.contiguous() for name, tensor in fixed.items()}
+    return SequenceResult(*_Filter.apply(fixed, options, ancestors, tuple(tensors), *tensors.values()))
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logging.getLogger("nwb_rnn").warning(message)
+
+
+def _tensors(inputs: SequenceInputs) -> dict[str, Tensor]:
+    """Every tensor that gets a gradient, laid out for the kernels; torch differentiates the layout."""
+    p, q = inputs.parameters, inputs.proposal
+    found = {
+        "left": p.left_vectors.T,
+        "right": p.right_vectors,
+        "bias": p.unit_bias,
+        "base": inputs.filtered @ p.input_weights.T if inputs.filtered.shape[-1] else p.unit_bias[:0],
+        "decay": p.decay,
+        "initial_mean": p.initial_mean,
+        "gain": q.gain,
+        "offset": q.offset,
+        "scale": q.scale,
+    }
+    if q.adapted:
+        found |= {"constant": q.weight_constant, "linear": q.weight_linear, "metric": q.weight_quadratic}
+        return {name: tensor.contiguous() for name, tensor in found.items()}
+    found |= {"metric": q.whitener, "log_ratio": q.log_ratio, "constant": _constant(inputs)}
+    found["readout_bias"] = p.readout_bias
+    if p.readout_gain is None:
+        found["weights"] = p.readout_weights.T
+    else:
+        found["readout_gain"] = p.readout_gain
+    if p.observation_noise is not None:
+        found["inverse_noise"] = 1 / p.observation_noise
+    return {name: tensor.contiguous() for name, tensor in found.items()}
+
+
+def _constant(inputs: SequenceInputs) -> Tensor:
+    """(B, T): the terms of log p(y | z) that do not depend on z."""
+    if inputs.observation == "gaussian":
+        terms = -0.5 * torch.log(2 * math.pi * inputs.parameters.observation_noise)
+        return (terms * inputs.mask).sum(-1)
+    return -(torch.lgamma(inputs.observed + 1) * inputs.mask).sum(-1)
+
+
+def _options(inputs: SequenceInputs, noise: Tensor, uniforms: Tensor, resampling: str) -> dict:
+    """Compile-time constants of both kernels."""
+    _, bins, particles, rank = noise.shape
+    one_to_one, adapted = inputs.parameters.readout_gain is not None, inputs.proposal.adapted
+    units, observed = inputs.parameters.left_vectors.shape[0], inputs.observed.shape[2]
+    block = triton.next_power_of_2(particles)
+    tile = _TILE * 4 // noise.element_size()
+    return {
+        "T": bins,
+        "K": particles,
+        "R": rank,
+        "N": units,
+        "D": observed,
+        "MASKS": inputs.mask.shape[2],
+        "STRIDE": units if one_to_one else observed,
+        "UNIFORMS": uniforms.shape[2],
+        "BLOCK_K": block,
+        "BLOCK_R": triton.next_power_of_2(rank),
+        "BLOCK_N": min(max(tile // block, 16), 128),
+        "BLOCK_J": min(block, max(tile // block, 8)),
+        "STEPS": particles.bit_length(),
+        "ADAPTED": adapted,
+        "ACTIVATION": inputs.activation,
+        "OBSERVATION": inputs.observation,
+        "LINK": inputs.link,
+        "ONE_TO_ONE": one_to_one,
+        "HAS_BASE": inputs.filtered.shape[-1] > 0,
+        "RESAMPLING": resampling,
+    }
+
+
+class _Filter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, fixed, options, given, names, *tensors):
+        found = {name: tensor.detach() for name, tensor in zip(names, tensors, strict=True)}
+        noise = fixed["noise"]
+        batch, bins, particles, _ = noise.shape
+        if given is None:
+            ancestors = torch.arange(particles, device=noise.device).expand(batch, bins, particles)
+        else:
+            ancestors = given
+        out = {
+            "cumulative": noise.new_empty(batch, particles),
+            "log_increments": noise.new_zeros(batch, bins),
+            "latents": torch.zeros_like(noise),
+            "log_weights": noise.new_full((batch, bins, particles), -math.log(particles)),
+            "ancestors": ancestors.contiguous().clone(),
+            "means": torch.empty_like(noise),
+            "equal": noise.new_full((1,), -math.log(particles)),
+        }
+        _launch(_forward, fixed | found | out, options | {"DRAWING": given is None}, batch, noise)
+        ctx.fixed, ctx.options, ctx.found, ctx.out, ctx.names = fixed, options, found, out, names
+        log_weights = out["log_weights"]
+        if options["ADAPTED"] and options["RESAMPLING"] != "none":
+            log_weights = torch.full_like(log_weights, -math.log(particles))
+        result = out["log_increments"], out["latents"], log_weights, out["ancestors"]
+        ctx.mark_non_differentiable(*result[1:])
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, on_increments, *_):
+        noise, options, found = ctx.fixed["noise"], ctx.options, ctx.found
+        batch, _, particles, rank = noise.shape
+        gradients = _zeros(found, noise, options)
+        scratch = {
+            name: noise.new_zeros(batch, particles, rank)
+            for name in ("on_latents", "on_means", "of_children")
+        }
+        if options["ONE_TO_ONE"]:
+            gradients["on_weights"] = gradients["on_left"]
+        arrays = ctx.fixed | found | ctx.out | gradients | scratch
+        arrays["on_increments"] = on_increments.contiguous()
+        _launch(_backward, arrays, options, batch, noise)
+        return None, None, None, None, *_collect(ctx, gradients)
+
+
+def _zeros(found: dict[str, Tensor], like: Tensor, options: dict) -> dict[str, Tensor]:
+    """One gradient for each trial of what trials share, one for each bin of what bins have or pick."""
+    batch, bins, _, rank = like.shape
+    gradients = {}
+    for name in (*_SHARED, *_READOUT):
+        if name in found and name != "base":
+            gradients["on_" + name] = like.new_zeros(batch, *found[name].shape)
+    gradients["on_initial"] = like.new_zeros(batch, rank)
+    gradients["on_base"] = torch.zeros_like(found["base"])
+    gradients["on_constant"] = like.new_zeros(batch, bins)
+    for name in ("offset", "linear"):
+        gradients["on_" + name] = like.new_zeros(batch, bins, rank)
+    for name in ("gain", "scale", "metric"):
+        gradients["on_" + name] = like.new_zeros(batch, bins, rank, rank)
+    return gradients
+
+
+def _collect(ctx, gradients: dict[str, Tensor]):
+    """Gradients in the order and shape of the inputs."""
+    kind = ctx.fixed["kind"].reshape(-1)
+
+    def by_kind(rows: Tensor, like: Tensor) -> Tensor:
+        rows = rows.reshape(kind.shape[0], -1)
+        if like.shape[0] > _FEW_KINDS:
+            return rows.new_zeros(like.shape[0], rows.shape[1]).index_add_(0, kind, rows).reshape(like.shape)
+        # additions to few places come in any order on a GPU; a product with one-hot kinds has a fixed one
+        hot = (torch.arange(like.shape[0], device=kind.device)[:, None] == kind).to(rows.dtype)
+        return (hot @ rows).reshape(like.shape)
+
+    for name, needed in zip(ctx.names, ctx.needs_input_grad[4:], strict=True):
+        like = ctx.found[name]
+        if not needed:
+            yield None
+        elif name in ("gain", "scale", "metric"):
+            yield by_kind(gradients["on_" + name], like)
+        elif name == "log_ratio":
+            yield by_kind(gradients["on_constant"], like)
+        elif name in ("base", "constant", "offset", "linear"):
+            yield gradients["on_" + name]
+        elif name == "initial_mean":
+            yield gradients["on_initial"].sum(0)
+        else:
+            yield gradients["on_" + name].sum(0)
+
+
+def _launch(kernel, arrays: dict[str, Tensor], options: dict, programs: int, like: Tensor) -> None:
+    """Start one program for each trial; an array that this model does not have is never read."""
+    nothing = like.new_empty(0)
+    wanted = kernel.arg_names
+    given = {name: arrays.get(name, nothing) for name in wanted if not name.isupper()}
+    given |= {name: options[name] for name in wanted if name.isupper()}
+    if options["ONE_TO_ONE"]:
+        given["weights"] = arrays["left"]
+    tile = options["BLOCK_K"] * options["BLOCK_N"]
+    if like.device.type == "cuda":
+        with torch.cuda.device(like.device):
+            kernel[(programs,)](**given, num_warps=4 if tile <= 4096 else 8, enable_fp_fusion=True)
+    else:
+        kernel[(programs,)](**given)

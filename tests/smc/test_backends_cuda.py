@@ -1,0 +1,117 @@
+"""The Triton kernels against the reference: interpreted on the CPU everywhere, compiled where a GPU is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from smc.backend_contract import BackendContract, every_model
+from smc.backend_problems import Case, make
+
+pytest.importorskip("triton")
+
+if torch.cuda.is_available():
+    from nwb_rnn.smc.backends import cuda
+else:
+    # Triton looks at this once, while it and the kernels are imported
+    os.environ["TRITON_INTERPRET"] = "1"
+    from nwb_rnn.smc.backends import cuda
+
+    del os.environ["TRITON_INTERPRET"]
+
+SMALL = {"batch": 2, "bins": 3, "particles": 4, "units": 18, "observed": 5}
+interpreted = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="the kernels are compiled here, not interpreted"
+)
+
+
+@interpreted
+class TestInterpreted(BackendContract):
+    """Every second model, since interpreting takes half a second each."""
+
+    backend = cuda
+
+    @pytest.mark.parametrize("case", every_model(**SMALL)[::2], ids=str)
+    def test_every_model_in_single_precision(self, case):
+        self.compare(case)
+
+    @pytest.mark.parametrize(
+        "sizes",
+        [
+            {"particles": 1},
+            {"bins": 1},
+            {"rank": 6, "particles": 33, "bins": 2},
+            {"units": 140, "observed": 131, "bins": 2, "inputs": 2},
+            {"batch": 1, "bins": 1, "particles": 1, "rank": 1, "units": 1, "observed": 1},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
+    def test_sizes(self, proposal, sizes):
+        self.compare(Case(proposal=proposal, **(SMALL | sizes)))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+class TestCompiled(BackendContract):
+    backend = cuda
+    device = "cuda"
+
+    @pytest.mark.parametrize("particles", [100, 1000])
+    def test_many_particles(self, particles):
+        self.compare(Case(particles=particles, units=300, bins=4))
+        self.compare(Case(particles=particles, proposal="encoder", observation="poisson", link="softplus"))
+
+
+def test_more_particles_than_a_program_holds_run_on_the_reference(caplog):
+    problem = make(Case(particles=1025, bins=1, batch=1))
+    with torch.no_grad():
+        result = cuda.run(problem.inputs(), problem.noise, problem.uniforms)
+    assert result.latents.shape == problem.noise.shape
+    assert "1025 particles" in caplog.text
+
+
+@interpreted
+def test_a_bootstrap_table_as_long_as_the_trials_is_not_taken_for_an_encoder_s():
+    """Two bins and two kinds, in the order 1, 0."""
+    TestInterpreted().compare(Case(proposal="bootstrap", batch=1, bins=2))
+
+
+_COMPILE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from smc.backend_problems import Case, make
+from nwb_rnn.smc.backends import cuda
+for case in (
+    Case(units=512, observed=64, particles=10),
+    Case(proposal="encoder", observation="poisson", link="softplus", mask="units", inputs=1, rank=4),
+):
+    problem = make(case)
+    inputs = problem.inputs()
+    assert "cpu" in cuda.supports(inputs, "systematic")
+    options = cuda._options(inputs, problem.noise, problem.uniforms, "systematic") | {"DRAWING": True}
+    for kernel in (cuda._forward, cuda._backward):
+        names = kernel.arg_names
+        whole = ("kind", "lengths", "ancestors")
+        kinds = {n: "constexpr" if n.isupper() else "*i64" if n in whole else "*fp32" for n in names}
+        constants = {(i,): options[n] for i, n in enumerate(names) if n.isupper()}
+        target = GPUTarget("cuda", 90, 32)
+        source = ASTSource(kernel, kinds, constants)
+        done = triton.compile(source, target=target, options={"enable_fp_fusion": True})
+        assert "cubin" in done.asm
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux")
+def test_kernels_compile_for_a_gpu_that_is_not_here():
+    """Down to machine code for compute capability 9.0, which needs no device."""
+    command = [sys.executable, "-c", _COMPILE, str(Path(__file__).parents[1])]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
