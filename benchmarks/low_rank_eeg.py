@@ -10,8 +10,8 @@ settings, on random data, of which the cost does not depend:
               with kernels 21, 11, 1 and 64 channels
 
 An iteration is everything from a batch in memory to updated parameters: encoder, proposal terms, filter,
-gradients, optimiser, checks for NaN. Times are those of the thread on the core, which other work on the machine
-disturbs least; the wall clock is beside them. Compilation is done before any clock starts.
+gradients, optimiser, checks for NaN. Times are those of the thread on the core, which other work on the
+machine disturbs least; the wall clock is beside them. Compilation is done before any clock starts.
 """
 
 from __future__ import annotations
