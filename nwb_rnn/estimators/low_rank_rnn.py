@@ -142,6 +142,7 @@ class LowRankRNN:
         checkpoint: str | Path | None = None,
         callback: Callable[[dict], None] | None = None,
         start: str = "data",
+        polish: int = 8,
         **options,
     ) -> LowRankRNN:
         """Fit by variational sequential Monte Carlo.
@@ -161,6 +162,7 @@ class LowRankRNN:
         callback : called with iteration, objective, validation, learning_rate and seconds at each check
         start : "data" from a linear system fitted to the data, "random", or "current" to go on from the
             parameters this model already has
+        polish : steps of particle expectation maximisation after the last gradient step; 0 for none
 
         Returns
         -------
@@ -199,10 +201,12 @@ class LowRankRNN:
         current = self._current(scale) if start == "current" else None
         module = starting_module(self.config, data, proposal, start, current)
         trainer = Trainer(module, data, held, training)
+        finished = None
         try:
             trainer.run()
+            finished = trainer.polished(polish)
         finally:
-            self._take(module, scale, description, trainer.progress.history)
+            self._take(module, finished, scale, description, trainer.progress.history)
         return self
 
     def _current(self, scale: Scale | None) -> tuple[LowRankParameters, ConvEncoder | None]:
@@ -215,11 +219,17 @@ class LowRankRNN:
         return scale.shrink(parameters), encoder
 
     def _take(
-        self, module: TrainableLowRank, scale: Scale | None, description: dict, history: list[dict]
+        self,
+        module: TrainableLowRank,
+        finished: LowRankParameters | None,
+        scale: Scale | None,
+        description: dict,
+        history: list[dict],
     ) -> None:
         """Keep what training reached, in the data's own units and in the canonical basis."""
         with torch.no_grad():
-            parameters = module.cpu().natural().map(lambda x: x.detach().clone())
+            parameters = module.cpu().natural() if finished is None else finished
+            parameters = parameters.map(lambda x: x.detach().cpu().clone())
         encoder = module.encoder
         if encoder is not None:
             encoder.requires_grad_(False)

@@ -13,7 +13,9 @@ from nwb_rnn.errors import DivergenceError, InputError
 from nwb_rnn.fitting import checkpoint as checkpoints
 from nwb_rnn.fitting.interruption import interruptible
 from nwb_rnn.fitting.options import TrainingOptions
+from nwb_rnn.fitting.particle_em import polish
 from nwb_rnn.fitting.trainable import TrainableLowRank
+from nwb_rnn.models.low_rank import LowRankParameters
 from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.trials import TrialTensors
 
@@ -102,18 +104,45 @@ class Trainer:
             self.module.load_state_dict(self._best)
         return progress.history
 
+    @torch.no_grad()
+    def polished(self, iterations: int) -> LowRankParameters | None:
+        """The trained parameters after particle expectation maximisation.
+
+        None for no iterations, and where the validation trials say that it is no better.
+        """
+        if iterations < 1:
+            return None
+        config, options, module = self.module.config, self.options, self.module
+        trained = module.natural()
+        found = polish(
+            config,
+            trained,
+            module.encoder,
+            self.trials,
+            options.proposal,
+            options.backend,
+            iterations,
+            options.progress,
+        )
+        if self.validation is None:
+            return found
+        scores = [self._score(p) for p in (trained, found)]
+        return found if scores[1] >= scores[0] else None
+
     def objective(self, trials: TrialTensors, particles: int, generator: torch.Generator) -> Tensor:
         """log p(y) of each trial by the filter, (B,), differentiable."""
-        config, options = self.module.config, self.options
-        encoder_mask = None
-        if options.proposal == "encoder" and torch.is_grad_enabled() and config.encoder_dropout > 0:
-            encoder_mask = self._encoder_mask(trials, generator)
+        hidden = self.options.proposal == "encoder" and self.module.config.encoder_dropout > 0
+        encoder_mask = self._encoder_mask(trials, generator) if hidden else None
+        return self._log_likelihood(self.module.natural(), trials, particles, generator, encoder_mask)
+
+    def _log_likelihood(self, parameters, trials, particles, generator, encoder_mask) -> Tensor:
+        options, module = self.options, self.module
         inputs = prepare(
-            self.module.natural(),
-            config,
+            parameters,
+            module.config,
             trials,
             options.proposal,
-            self.module.encoder,
+            module.encoder,
             encoder_mask,
             options.backend,
         )
@@ -197,11 +226,14 @@ class Trainer:
 
     @torch.no_grad()
     def _validation_score(self) -> float | None:
-        """log p(y) per observed bin of the validation trials, always with the same random numbers."""
-        if self.validation is None:
-            return None
+        """log p(y) per observed bin of the validation trials."""
+        return None if self.validation is None else self._score(self.module.natural())
+
+    def _score(self, parameters: LowRankParameters) -> float:
+        """The validation score of `parameters`, always with the same random numbers."""
         generator = torch.Generator(self.generator.device).manual_seed(self.module.config.seed)
-        total = self.objective(self.validation, self.options.validation_particles, generator).sum()
+        particles = self.options.validation_particles
+        total = self._log_likelihood(parameters, self.validation, particles, generator, None).sum()
         return float(total / (self.validation.mask.amax(-1) > 0).sum())
 
     def _shown(self) -> dict[str, str]:

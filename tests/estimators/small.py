@@ -8,7 +8,9 @@ import xarray as xr
 from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
 from nwb_rnn.teachers.oscillator import oscillator
 
-QUICK = dict(iterations=6, batch_size=4, particles=4, validate_every=2, progress=False, backend="reference")
+QUICK = dict(
+    polish=1, iterations=6, batch_size=4, particles=4, validate_every=2, progress=False, backend="reference"
+)
 
 
 def counts(trials: int = 8, bins: int = 40, seed: int = 3, observed: int = 12) -> xr.Dataset:

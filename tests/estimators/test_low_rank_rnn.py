@@ -170,7 +170,7 @@ def test_fitting_can_go_on_from_where_the_model_is():
     data = small.signal()
     model = LowRankRNN(rank=2, units=16, observation="gaussian").fit(data, **small.QUICK)
     before = model.parameters.readout_weights.clone()
-    model.fit(data, start="current", **small.QUICK | {"iterations": 1, "learning_rate": 1e-9})
+    model.fit(data, start="current", **small.QUICK | {"iterations": 1, "learning_rate": 1e-9, "polish": 0})
     torch.testing.assert_close(model.parameters.readout_weights, before, rtol=1e-4, atol=1e-4)
 
 

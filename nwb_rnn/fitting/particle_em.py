@@ -1,0 +1,176 @@
+"""Finish a fit by particle expectation maximisation.
+
+The gradient of variational sequential Monte Carlo drops the choice of ancestors, and its bound is lower
+where particles disagree, so that it ends at a little too quiet dynamics. Given whole trajectories drawn
+from the smoothing law (backward simulation), four parts of the model have M steps in closed form or by one
+Fisher-scoring step (Schön, Wills & Ninness 2011):
+
+    V       ridge regression of z_{t+1} − a z_t on φ(M z_t + W v_t; h), drawn towards the old V
+    Q       mean outer product of the residuals
+    m_0, Q_0  moments of the first bin
+    C, d    regression of the observations on z (one Fisher-scoring step for counts)
+
+M, W, h and a stay where the gradient brought them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nwb_rnn.models import observations
+from nwb_rnn.models.encoder import ConvEncoder
+from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, rates
+from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
+from nwb_rnn.smc.smoother import backward_simulation
+from nwb_rnn.smc.trials import TrialTensors
+
+_PARTICLES, _SAMPLES = 128, 8
+_MEMORY = 40_000_000  # numbers held while filtering
+_MOST_PAIRS = 60_000  # of the regression of V
+_RIDGE = 1e-3  # of the mean squared rate
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Trajectories drawn from the smoothing law, with what belongs to them, one row per trial and sample.
+
+    latents (P, T, R), filtered (P, T, U), observed and mask (P, T, D), inside (P, T) up to the last bin.
+    """
+
+    latents: Tensor
+    filtered: Tensor
+    observed: Tensor
+    mask: Tensor
+    inside: Tensor
+
+
+@torch.no_grad()
+def polish(
+    config: LowRankConfig,
+    parameters: LowRankParameters,
+    encoder: ConvEncoder | None,
+    trials: TrialTensors,
+    proposal: str,
+    backend: str,
+    iterations: int,
+    progress: bool = False,
+) -> LowRankParameters:
+    """`iterations` of E and M steps: whole steps at first, then an average over the later half of them.
+
+    The random numbers depend on `config.seed` alone.
+    """
+    from tqdm import tqdm
+
+    options = FilterOptions(_PARTICLES, proposal, backend)
+    generator = torch.Generator(parameters.decay.device).manual_seed(2 * config.seed + 2)
+    for k in tqdm(range(iterations), desc="polishing", disable=not progress):
+        draws = _expect(config, parameters, encoder, trials, options, generator)
+        better = _maximise_dynamics(config, parameters, draws, generator)
+        if config.readout == "affine":
+            better = _maximise_readout(config, better, draws)
+        if not all(torch.isfinite(x).all() for x in better.present().values()):
+            return parameters
+        parameters = _between(parameters, better, 1 / max(1, k + 1 - iterations // 2))
+    return parameters
+
+
+def _between(old: LowRankParameters, new: LowRankParameters, share: float) -> LowRankParameters:
+    """old + share (new − old); a mean of Cholesky factors is one too."""
+    before = old.present()
+    return replace(old, **{n: before[n] + share * (x - before[n]) for n, x in new.present().items()})
+
+
+def _expect(config, parameters, encoder, trials, options, generator) -> Draws:
+    batch, bins, _ = trials.observed.shape
+    per_trial = options.particles * (bins * (config.rank + 2) + config.units)
+    size = max(1, _MEMORY // per_trial)
+    parts = []
+    for index in torch.arange(batch, device=generator.device).split(size):
+        group = trials.select(index)
+        inputs = prepare(parameters, config, group, options.proposal, encoder)
+        result = run_filter(inputs, options, generator)
+        path = backward_simulation(
+            parameters, config.activation, inputs.filtered, result, _SAMPLES, generator
+        )
+        parts.append(_rows(path, inputs.filtered, group, bins))
+    return Draws(*(torch.cat(p) for p in zip(*parts, strict=True)))
+
+
+def _rows(path: Tensor, filtered: Tensor, group: TrialTensors, bins: int):
+    """One row per trial and sample, padded to `bins`."""
+    batch, here, samples, _ = path.shape
+    inside = torch.arange(here, device=path.device) < group.lengths[:, None]
+    rows = (
+        path.transpose(1, 2).reshape(batch * samples, here, -1),
+        filtered.repeat_interleave(samples, 0),
+        group.observed.repeat_interleave(samples, 0),
+        group.mask.expand_as(group.observed).repeat_interleave(samples, 0),
+        inside.repeat_interleave(samples, 0),
+    )
+    pad = bins - here
+    return tuple(torch.nn.functional.pad(x, (0, 0, 0, pad) if x.ndim == 3 else (0, pad)) for x in rows)
+
+
+def _maximise_dynamics(config, p: LowRankParameters, draws: Draws, generator) -> LowRankParameters:
+    pairs = draws.inside[:, 1:].nonzero()
+    if not len(pairs):
+        return p
+    if len(pairs) > _MOST_PAIRS:
+        order = torch.randperm(len(pairs), generator=generator, device=generator.device)
+        pairs = pairs[order[:_MOST_PAIRS]]
+    row, t = pairs.unbind(1)
+    now, ahead, v = draws.latents[row, t], draws.latents[row, t + 1], draws.filtered[row, t]
+    r = rates(p, config.activation, now, v).double()
+    target = (ahead - p.decay * now).double()
+    gram = r.T @ r
+    ridge = _RIDGE * gram.diagonal().mean() + 1e-9
+    drawn = r.T @ target + ridge * p.right_vectors.T.double()
+    right = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(gram), drawn).T
+    residual = target - r @ right.T
+    covariance = residual.T @ residual / len(residual)
+    if config.noise == "diagonal":
+        covariance = torch.diag(torch.diagonal(covariance))
+    dtype = p.decay.dtype
+    better = replace(p, right_vectors=right.to(dtype), transition_cholesky=_factor(covariance).to(dtype))
+    first = draws.latents[:, 0].double()
+    if len(first) < 5 * config.rank * _SAMPLES:  # too few trials to say where trials start
+        return better
+    mean = first.mean(0)
+    spread = _factor((first - mean).T @ (first - mean) / len(first))
+    return replace(better, initial_mean=mean.to(dtype), initial_cholesky=spread.to(dtype))
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """Lower Cholesky factor, with a floor under the eigenvalues so that it always exists."""
+    floor = 1e-6 * covariance.diagonal().mean() + 1e-12
+    return torch.linalg.cholesky(covariance + floor * torch.eye(len(covariance)).to(covariance))
+
+
+def _maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankParameters:
+    """One Fisher-scoring step per unit from the current C, d; exact for Gaussian observations."""
+    z = draws.latents[draws.inside].double()
+    y, seen = draws.observed[draws.inside].double(), draws.mask[draws.inside].double()
+    design = torch.cat([z, torch.ones_like(z[:, :1])], 1)
+    theta = torch.cat([p.readout_weights, p.readout_bias[:, None]], 1).double()
+    eta = design @ theta.T
+    expected = observations.mean(eta, config.observation, config.link)
+    if config.observation == "gaussian":
+        slope = weight = torch.ones_like(eta)
+    else:
+        slope = expected if config.link == "exp" else torch.sigmoid(eta)
+        weight = 1 / expected
+    score = (seen * weight * slope * (y - expected)).T @ design
+    information = torch.einsum("pd,pi,pj->dij", seen * weight * slope**2, design, design)
+    size = torch.diagonal(information, dim1=1, dim2=2).mean(1)[:, None, None]
+    information = information + (1e-4 * size + 1e-9) * torch.eye(design.shape[1]).to(design)
+    step = torch.linalg.solve(information, score[..., None])[..., 0].clamp(-1, 1)
+    theta = theta + step
+    dtype = p.decay.dtype
+    changed = dict(readout_weights=theta[:, :-1].to(dtype), readout_bias=theta[:, -1].to(dtype))
+    if config.observation == "gaussian":
+        squared = (seen * (y - design @ theta.T) ** 2).sum(0) / seen.sum(0).clamp(min=1)
+        changed["observation_noise"] = squared.clamp(min=1e-8).to(dtype)
+    return replace(p, **changed)
