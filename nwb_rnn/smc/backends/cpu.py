@@ -151,12 +151,12 @@ class _Passes:
     def backward(self, on_increments: Tensor) -> dict[str, Tensor]:
         """Gradients by name, each in the shape of its tensor."""
         problem = self.problem
-        on_increments = cpu_problem.array(on_increments).reshape(-1)
+        adjoint = cpu_problem.array(on_increments).reshape(-1)
         sums, local = cpu_problem.sums(problem, self.model, self.chunks), cpu_problem.local(problem)
         loop = cpu_backward.adapted if problem.inputs.proposal.adapted else cpu_backward.weighted
 
         def work(first, last):
-            loop(self.kernels, *self._shared, on_increments, sums, local, self.edges, first, last)
+            loop(self.kernels, *self._shared, adjoint, sums, local, self.edges, first, last)
 
         _in_threads(work, self.chunks)
         total = Sums(*(x.sum(axis=0) for x in sums))
