@@ -138,12 +138,12 @@ class _Passes:
 
         _in_threads(work, self.chunks)
         shape = problem.noise.shape
-        increments, latents, log_weights, ancestors, _ = (torch.from_numpy(x) for x in self.path)
+        increments, latents, log_weights, _, ancestors, _ = (torch.from_numpy(x) for x in self.path)
         if adapted and problem.resampling != "none":
             log_weights = torch.full_like(log_weights, -np.log(shape[2]))
         return (
             increments.reshape(shape[:2]),
-            latents.reshape(shape),
+            latents.reshape(*shape[:2], shape[3], shape[2]).transpose(2, 3).contiguous(),
             log_weights.reshape(shape[:3]),
             ancestors.reshape(shape[:3]),
         )

@@ -11,94 +11,83 @@ from nwb_rnn.smc.backends.cpu_steps import OPTIONS
 
 
 @njit(**OPTIONS)
-def pull_transition(retreat, network, on_network, decay, latents, on_means, on_latents, particles, rank):
+def pull_transition(retreat, network, on_network, decay, latents, on_means, on_latents, particles):
     """Adjoint of `transition`; returns the gradient on decay."""
-    call(retreat, network, on_network, network.shape[0], latents, on_means, on_latents, particles)
+    stride = latents.shape[1]
+    call(retreat, network, on_network, network.shape[0], latents, on_means, on_latents, particles, stride)
     on_decay = 0.0
-    for i in range(particles * rank):
-        on_decay += on_means[i] * latents[i]
-        on_latents[i] += decay * on_means[i]
+    for r in range(latents.shape[0]):
+        for k in range(particles):
+            on_decay += on_means[r, k] * latents[r, k]
+            on_latents[r, k] += decay * on_means[r, k]
     return on_decay
 
 
 @njit(**OPTIONS)
-def add_initial(on_means, on_initial, particles):
-    rank = on_initial.shape[0]
-    for k in range(particles):
-        for r in range(rank):
-            on_initial[r] += on_means[k * rank + r]
+def add_initial(on_means, on_initial):
+    for r in range(on_means.shape[0]):
+        for k in range(on_means.shape[1]):
+            on_initial[r] += on_means[r, k]
 
 
 @njit(**OPTIONS)
 def adapted(
-    kernels,
-    model,
-    data,
-    proposal,
-    path,
-    lengths,
-    scheme,
-    on_increments,
-    sums,
-    local,
-    edges,
-    first,
-    last,
+    kernels, model, data, proposal, path, lengths, scheme, on_increments, sums, local, edges, first, last
 ):
     """Chunks `first`..`last` − 1; chunk c holds trials edges[c]..edges[c + 1] − 1."""
     rank, particles = model.initial_mean.shape[0], path.ancestors.shape[1]
     bins = path.ancestors.shape[0] // lengths.shape[0]
     network = model.network.copy()
-    latents, on_latents = np.zeros(particles * rank, network.dtype), np.zeros(particles * rank, network.dtype)
-    on_means = np.zeros(particles * rank, network.dtype)
-    on_weights = np.zeros(particles, network.dtype)
-    on_log_weights = np.zeros(particles, network.dtype)
+    shape, like = (rank, particles), network.dtype
+    on_latents, on_means = np.zeros(shape, like), np.zeros(shape, like)
+    chosen, on_chosen = np.zeros(shape, like), np.zeros(shape, like)
+    on_weights, on_log_weights = np.zeros(particles, like), np.zeros(particles, like)
+    work = np.zeros(particles, like)
     for c in range(first, last):
         on_network = sums.network[c]
         for b in range(edges[c], edges[c + 1]):
-            steps.fill(on_latents, 0.0)
+            steps.clear(on_latents)
             steps.fill(on_log_weights, 0.0)
             for i in range(b * bins + lengths[b] - 1, b * bins - 1, -1):
-                steps.fill(on_means, 0.0)
                 kind = proposal.kind[i]
-                steps.pull_increment(
-                    path.log_weights[i], scheme, on_increments[i], on_log_weights, on_weights
-                )
+                steps.pull_increment(path.weights[i], scheme, on_increments[i], on_log_weights, on_weights)
+                steps.clear(on_chosen)
+                steps.gather(path.means[i], path.ancestors[i], chosen)
                 steps.pull_draw(
                     proposal.gain[kind],
                     data.noise[i],
-                    path.means[i],
-                    path.ancestors[i],
+                    chosen,
                     on_latents,
                     local.gain[i],
                     local.offset[i],
                     local.scale[i],
-                    on_means,
+                    on_chosen,
                 )
+                steps.clear(on_means)
+                steps.scatter(on_chosen, path.ancestors[i], on_means)
                 local.weight_constant[i] = steps.pull_adapted_weights(
                     proposal.weight_linear[i],
                     proposal.metric[kind],
                     path.means[i],
+                    work,
                     on_weights,
                     on_means,
                     local.weight_linear[i],
                     local.metric[i],
                 )
                 if i == b * bins:
-                    add_initial(on_means, sums.initial_mean[c], particles)
+                    add_initial(on_means, sums.initial_mean[c])
                     continue
-                steps.copy(path.latents[i - 1], latents)
                 steps.set_base(model.input_weights, data.filtered[i - 1], network, 2 * rank + 1)
                 sums.decay[c, 0] += pull_transition(
                     kernels[1],
                     network,
                     on_network,
                     model.decay[0],
-                    latents,
+                    path.latents[i - 1],
                     on_means,
                     on_latents,
                     particles,
-                    rank,
                 )
                 steps.pull_base(
                     model.input_weights,
@@ -113,59 +102,40 @@ def adapted(
 
 @njit(**OPTIONS)
 def weighted(
-    kernels,
-    model,
-    data,
-    proposal,
-    path,
-    lengths,
-    scheme,
-    on_increments,
-    sums,
-    local,
-    edges,
-    first,
-    last,
+    kernels, model, data, proposal, path, lengths, scheme, on_increments, sums, local, edges, first, last
 ):
     """As `adapted`, for a proposal that is weighted after the draw."""
     rank, particles = model.initial_mean.shape[0], path.ancestors.shape[1]
     bins = path.ancestors.shape[0] // lengths.shape[0]
     network, readout = model.network.copy(), model.readout.copy()
-    latents, on_latents = np.zeros(particles * rank, network.dtype), np.zeros(particles * rank, network.dtype)
-    on_means, on_parents = (
-        np.zeros(particles * rank, network.dtype),
-        np.zeros(particles * rank, network.dtype),
-    )
-    from_score = np.zeros(particles * rank, network.dtype)
-    on_weights, on_log_weights = np.zeros(particles, network.dtype), np.zeros(particles, network.dtype)
+    shape, like = (rank, particles), network.dtype
+    latents, on_latents, on_means = np.zeros(shape, like), np.zeros(shape, like), np.zeros(shape, like)
+    on_parents, from_score = np.zeros(shape, like), np.zeros(shape, like)
+    on_weights, on_log_weights = np.zeros(particles, like), np.zeros(particles, like)
     slots, source = np.zeros(particles, np.int64), np.zeros(particles, np.int64)
-    itself, distance = np.arange(particles), np.zeros(rank, network.dtype)
+    work = np.zeros(particles, like)
     for c in range(first, last):
         on_network, on_readout = sums.network[c], sums.readout[c]
         for b in range(edges[c], edges[c + 1]):
-            steps.fill(on_latents, 0.0)
+            steps.clear(on_latents)
             steps.fill(on_log_weights, 0.0)
             for i in range(b * bins + lengths[b] - 1, b * bins - 1, -1):
                 kind = proposal.kind[i]
-                steps.pull_increment(
-                    path.log_weights[i], scheme, on_increments[i], on_log_weights, on_weights
-                )
+                steps.pull_increment(path.weights[i], scheme, on_increments[i], on_log_weights, on_weights)
                 for k in range(particles):
                     local.log_ratio[i] += on_weights[k]
-                steps.copy(path.latents[i], latents)
                 steps.set_base(model.readout_inputs, data.filtered[i], readout, rank + 3)
                 steps.set_bin(data.observed[i], data.mask[i], readout, rank + 5)
-                for d in range(data.observed.shape[1]):
-                    seen = data.mask[i, min(d, data.mask.shape[1] - 1)]
-                    sums.log_noise[c, d] -= local.log_ratio[i] * seen / 2
+                steps.pull_log_noise(data.mask[i], local.log_ratio[i], sums.log_noise[c])
                 call(
                     kernels[3],
                     readout,
                     on_readout,
                     readout.shape[0],
-                    latents,
+                    path.latents[i],
                     on_weights,
                     from_score,
+                    particles,
                     particles,
                 )
                 steps.pull_base(
@@ -177,14 +147,15 @@ def weighted(
                     sums.current[c],
                     local.filtered[i],
                 )
-                for j in range(particles * rank):
-                    on_latents[j] += from_score[j]
-                steps.fill(on_means, 0.0)
+                for r in range(rank):
+                    for k in range(particles):
+                        on_latents[r, k] += from_score[r, k]
+                steps.clear(on_means)
                 steps.pull_proposal_ratio(
                     proposal.metric[kind],
-                    latents,
+                    path.latents[i],
                     path.means[i],
-                    distance,
+                    work,
                     on_weights,
                     on_latents,
                     on_means,
@@ -194,7 +165,6 @@ def weighted(
                     proposal.gain[kind],
                     data.noise[i],
                     path.means[i],
-                    itself,
                     on_latents,
                     local.gain[i],
                     local.offset[i],
@@ -202,15 +172,13 @@ def weighted(
                     on_means,
                 )
                 if i == b * bins:
-                    add_initial(on_means, sums.initial_mean[c], particles)
+                    add_initial(on_means, sums.initial_mean[c])
                     continue
                 count = steps.gather_parents(
-                    path.ancestors[i], path.latents[i - 1], slots, source, latents, rank, 1
+                    path.ancestors[i], path.latents[i - 1], slots, source, latents, 1
                 )
-                steps.fill(on_parents, 0.0)
-                for k in range(particles):
-                    for r in range(rank):
-                        on_parents[source[k] * rank + r] += on_means[k * rank + r]
+                steps.clear(on_parents)
+                steps.scatter(on_means, source, on_parents)
                 steps.set_base(model.input_weights, data.filtered[i - 1], network, 2 * rank + 1)
                 sums.decay[c, 0] += pull_transition(
                     kernels[1],
@@ -221,7 +189,6 @@ def weighted(
                     on_parents,
                     on_means,
                     count,
-                    rank,
                 )
                 steps.pull_base(
                     model.input_weights,
@@ -232,7 +199,6 @@ def weighted(
                     sums.current[c],
                     local.filtered[i - 1],
                 )
-                for k in range(particles):
-                    for r in range(rank):
-                        kept = slots[k] >= 0
-                        on_latents[k * rank + r] = on_means[slots[k] * rank + r] if kept else 0
+                for r in range(rank):
+                    for k in range(particles):
+                        on_latents[r, k] = on_means[r, slots[k]] if slots[k] >= 0 else 0

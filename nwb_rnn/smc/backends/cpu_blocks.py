@@ -1,8 +1,8 @@
 """Kernels under construction: loops over vectors of units and over particles, and where the numbers are.
 
 What belongs to a unit is stored together, in packs (N' / W, rows, W): all rows of W units, then those of
-the next W; N' is N rounded up to whole vectors, filled with zeros. Particle arrays are flat, R numbers a
-particle.
+the next W; N' is N rounded up to whole vectors, filled with zeros. Particle arrays are (R, stride), so that
+the numbers of all particles for one latent lie side by side; `stride` is at least the number of particles.
 
 A forward kernel takes a block of particles through all units, its sums in registers, so that weights are
 read once for the block. A backward kernel takes a vector of units through all particles, the gradients of
@@ -95,12 +95,14 @@ class Scratch:
         self._kernel.add(self._slot(index), first, second)
 
     def write(self, pointer, first, particles) -> None:
-        """Into a flat array of `width` numbers a particle, from particle `first` on."""
+        """Into a (width, stride) array, from particle `first` on."""
         builder = self._kernel.builder
-        start = self._kernel.at(pointer, builder.mul(first, size(self.width)))
-        with cgutils.for_range(builder, builder.mul(particles, size(self.width))) as loop:
-            total = self._kernel.read(self._slot(loop.index)).sum()
-            builder.store(total, self._kernel.at(start, loop.index))
+        with cgutils.for_range(builder, particles) as loop:
+            start = self._kernel.at(pointer, builder.add(first, loop.index))
+            for column in range(self.width):
+                index = builder.add(builder.mul(loop.index, size(self.width)), size(column))
+                total = self._kernel.read(self._slot(index)).sum()
+                builder.store(total, self._kernel.column(start, column))
 
     def _slot(self, index):
         return self._kernel.builder.gep(self._start, [index], source_etype=self._kernel.vector)
@@ -109,8 +111,8 @@ class Scratch:
 class Kernel:
     """The types of one spec, and its loops."""
 
-    def __init__(self, builder, spec: KernelSpec):
-        self.builder, self.spec = builder, spec
+    def __init__(self, builder, spec: KernelSpec, stride):
+        self.builder, self.spec, self._stride = builder, spec, stride
         self.rank, self.particles = spec.rank, spec.block
         self.element = _FLOATS[spec.dtype]
         self.vector = ir.VectorType(self.element, lanes.width(self.element))
@@ -132,8 +134,8 @@ class Kernel:
 
     def latents(self, pointer, particle):
         """[r]: every number of one particle in all lanes."""
-        start = self.at(pointer, self.builder.mul(particle, size(self.rank)))
-        return [self.splat(start, size(r)) for r in range(self.rank)]
+        start = self.at(pointer, particle)
+        return [self.splat(self.column(start, r)) for r in range(self.rank)]
 
     def block_latents(self, pointer, first):
         """[p][r], for a block of particles."""
@@ -158,18 +160,22 @@ class Kernel:
         return lanes.Lanes(self.builder, self.builder.load(slot, typ=self.vector))
 
     def write_sums(self, pointer, first, accumulators) -> None:
-        """Add up the lanes of accumulators[p][i] into consecutive numbers of a particle array."""
-        width = len(accumulators[0])
-        start = self.at(pointer, self.builder.mul(first, size(width)))
-        for i, slot in enumerate(slot for row in accumulators for slot in row):
-            self.builder.store(self.read(slot).sum(), self.at(start, size(i)))
+        """Add up the lanes of accumulators[p][i] into a (width, stride) particle array."""
+        for p, row in enumerate(accumulators):
+            start = self.at(pointer, self.builder.add(first, size(p)))
+            for i, slot in enumerate(row):
+                self.builder.store(self.read(slot).sum(), self.column(start, i))
+
+    def column(self, start, latent: int):
+        """Address of a particle's number for one latent, `start` being that for the first."""
+        return self.at(start, self.builder.mul(self._stride, size(latent)))
 
     def at(self, pointer, offset):
         """Address of a number, counted from `pointer`."""
         typed = self.builder.bitcast(pointer, self.element.as_pointer())
         return self.builder.gep(typed, [offset], source_etype=self.element)
 
-    def splat(self, pointer, index) -> lanes.Lanes:
+    def splat(self, pointer) -> lanes.Lanes:
         """One number in all lanes."""
-        scalar = self.builder.load(self.at(pointer, index), typ=self.element)
+        scalar = self.builder.load(self.at(pointer, size(0)), typ=self.element)
         return lanes.splat(self.builder, scalar, self.vector)

@@ -21,8 +21,8 @@ from numba.extending import intrinsic
 from nwb_rnn.smc.backends import cpu_readout, cpu_units
 from nwb_rnn.smc.backends.cpu_spec import KernelSpec
 
-_FORWARD = types.void(types.voidptr, types.int64, types.voidptr, types.voidptr, types.int64)
-_BACKWARD = types.void(*[types.voidptr] * 2, types.int64, *[types.voidptr] * 3, types.int64)
+_FORWARD = types.void(types.voidptr, types.int64, *[types.voidptr] * 2, *[types.int64] * 2)
+_BACKWARD = types.void(*[types.voidptr] * 2, types.int64, *[types.voidptr] * 3, *[types.int64] * 2)
 
 
 class Kernels(NamedTuple):
@@ -54,12 +54,12 @@ def kernels(spec: KernelSpec) -> Kernels:
 @functools.cache
 def _units(spec: KernelSpec):
     @cfunc(_FORWARD, cache=True)
-    def advance(pack, vectors, latents, means, particles):
-        cpu_units.advance(spec, pack, vectors, latents, means, particles)
+    def advance(pack, vectors, latents, means, particles, stride):
+        cpu_units.advance(spec, pack, vectors, latents, means, particles, stride)
 
     @cfunc(_BACKWARD, cache=True)
-    def retreat(pack, on_pack, vectors, latents, on_means, on_latents, particles):
-        cpu_units.retreat(spec, pack, on_pack, vectors, latents, on_means, on_latents, particles)
+    def retreat(pack, on_pack, vectors, latents, on_means, on_latents, particles, stride):
+        cpu_units.retreat(spec, pack, on_pack, vectors, latents, on_means, on_latents, particles, stride)
 
     return advance, retreat
 
@@ -67,12 +67,14 @@ def _units(spec: KernelSpec):
 @functools.cache
 def _readout(spec: KernelSpec):
     @cfunc(_FORWARD, cache=True)
-    def score(pack, vectors, latents, scores, particles):
-        cpu_readout.score(spec, pack, vectors, latents, scores, particles)
+    def score(pack, vectors, latents, scores, particles, stride):
+        cpu_readout.score(spec, pack, vectors, latents, scores, particles, stride)
 
     @cfunc(_BACKWARD, cache=True)
-    def pull_score(pack, on_pack, vectors, latents, on_scores, on_latents, particles):
-        cpu_readout.pull_score(spec, pack, on_pack, vectors, latents, on_scores, on_latents, particles)
+    def pull_score(pack, on_pack, vectors, latents, on_scores, on_latents, particles, stride):
+        cpu_readout.pull_score(
+            spec, pack, on_pack, vectors, latents, on_scores, on_latents, particles, stride
+        )
 
     return score, pull_score
 

@@ -81,9 +81,7 @@ def model(problem: Problem) -> Model:
         problem, units, [*array(p.left_vectors).T, *array(p.right_vectors), array(p.unit_bias), 0]
     )
     noise = None if adapted or p.observation_noise is None else array(p.observation_noise)
-    log_noise = problem.zeros(p.readout_bias.shape[0])
-    if noise is not None:
-        log_noise[:] = np.log(2 * np.pi * noise)
+    log_noise = problem.zeros(0) if noise is None else np.log(2 * np.pi * noise)
     return Model(
         network=network,
         readout=problem.zeros(0, 1, 1) if adapted else _readout_pack(problem, noise),
@@ -138,7 +136,7 @@ def data(problem: Problem) -> Data:
         observed=_rows(inputs.observed),
         mask=_rows(inputs.mask),
         filtered=_rows(inputs.filtered),
-        noise=_rows(problem.noise),
+        noise=_particles(problem.noise),
         uniforms=_rows(problem.uniforms),
     )
 
@@ -167,10 +165,11 @@ def path(problem: Problem) -> Path:
         ancestors = problem.ancestors.reshape(rows, particles).clone()
     return Path(
         log_increments=like.new_empty(rows).numpy(),
-        latents=like.new_empty(rows, particles * rank).numpy(),
+        latents=like.new_empty(rows, rank, particles).numpy(),
         log_weights=like.new_empty(rows, particles).numpy(),
+        weights=like.new_empty(rows, particles).numpy(),
         ancestors=ancestors.numpy(),
-        means=like.new_empty(rows, particles * rank).numpy(),
+        means=like.new_empty(rows, rank, particles).numpy(),
     )
 
 
@@ -276,6 +275,12 @@ def proposal_gradients(problem: Problem, made: Proposal, found: Local) -> dict[s
 
 def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
+
+
+def _particles(tensor: Tensor) -> np.ndarray:
+    """(B, T, K, R) as (B·T, R, K)."""
+    batch, bins, particles, rank = tensor.shape
+    return array(tensor.transpose(2, 3)).reshape(batch * bins, rank, particles)
 
 
 def _rows(tensor: Tensor) -> np.ndarray:

@@ -64,12 +64,12 @@ class _Unit:
 
 
 @intrinsic
-def score(typingctx, spec, pack, vectors, latents, scores, particles):
+def score(typingctx, spec, pack, vectors, latents, scores, particles, stride):
     """scores = Σ_d seen · log p(y_d | z), for whole blocks of particles."""
 
     def generate(context, builder, signature, arguments):
-        _, pointer, count, latents, scores, particles = arguments
-        kernel = Kernel(builder, signature.args[0].spec)
+        _, pointer, count, latents, scores, particles, stride = arguments
+        kernel = Kernel(builder, signature.args[0].spec, stride)
         with kernel.blocks(particles) as (first, _):
             z, sums = kernel.block_latents(latents, first), kernel.accumulators(1)
             with kernel.each(count) as loop:
@@ -80,16 +80,16 @@ def score(typingctx, spec, pack, vectors, latents, scores, particles):
             kernel.write_sums(scores, first, sums)
         return context.get_dummy_value()
 
-    return types.void(spec, pack, vectors, latents, scores, particles), generate
+    return types.void(spec, pack, vectors, latents, scores, particles, stride), generate
 
 
 @intrinsic
-def pull_score(typingctx, spec, pack, on_pack, vectors, latents, on_scores, on_latents, particles):
+def pull_score(typingctx, spec, pack, on_pack, vectors, latents, on_scores, on_latents, particles, stride):
     """Adjoint of `score`: writes `on_latents`, adds to `on_pack`."""
 
     def generate(context, builder, signature, arguments):
-        _, pointer, on_pointer, count, latents, on_scores, on_latents, particles = arguments
-        kernel = Kernel(builder, signature.args[0].spec)
+        _, pointer, on_pointer, count, latents, on_scores, on_latents, particles, stride = arguments
+        kernel = Kernel(builder, signature.args[0].spec, stride)
         rank = kernel.rank
         sums = Scratch(kernel, rank)
         with kernel.chunks(particles) as (first, size):
@@ -100,7 +100,7 @@ def pull_score(typingctx, spec, pack, on_pack, vectors, latents, on_scores, on_l
                 totals = Totals(kernel, on, _touched(kernel))
                 with kernel.each(size) as inner:
                     particle = builder.add(first, inner.index)
-                    z, g = kernel.latents(latents, particle), kernel.splat(on_scores, particle)
+                    z, g = kernel.latents(latents, particle), kernel.splat(kernel.at(on_scores, particle))
                     on_input = _pull_unit(unit, totals, z, g)
                     for k in range(rank):
                         sums.add(inner.index, k, on_input, unit.weights[k])
@@ -109,7 +109,9 @@ def pull_score(typingctx, spec, pack, on_pack, vectors, latents, on_scores, on_l
             sums.write(on_latents, first, size)
         return context.get_dummy_value()
 
-    return types.void(spec, pack, on_pack, vectors, latents, on_scores, on_latents, particles), generate
+    return types.void(
+        spec, pack, on_pack, vectors, latents, on_scores, on_latents, particles, stride
+    ), generate
 
 
 def _touched(kernel: Kernel) -> list[int]:

@@ -1,7 +1,7 @@
 """The steps of one bin in the CPU backend and their adjoints, each a loop over the particles of a trial.
 
-Particle arrays are flat, R numbers a particle; matrices (R·R,) are flat too. `source[k]` is the row of
-`means` that particle k comes from. Loops run over particles innermost, because R is small.
+Particle arrays are (R, K), or (R, stride) with room for more; matrices (R·R,) are flat. The innermost loops
+run over particles, which lie side by side.
 """
 
 from __future__ import annotations
@@ -24,16 +24,40 @@ _LOG_FACTORIALS = np.array([math.lgamma(n + 1.0) for n in range(256)])
 
 
 @njit(**OPTIONS)
-def copy(source, target):
-    """Copy the first numbers of `source`, as many as `target` has."""
-    for i in range(target.shape[0]):
-        target[i] = source[i]
+def copy(source, target, particles):
+    """Copy the first K columns."""
+    for r in range(target.shape[0]):
+        for k in range(particles):
+            target[r, k] = source[r, k]
+
+
+@njit(**OPTIONS)
+def clear(target):
+    for r in range(target.shape[0]):
+        for k in range(target.shape[1]):
+            target[r, k] = 0
 
 
 @njit(**OPTIONS)
 def fill(target, value):
     for i in range(target.shape[0]):
         target[i] = value
+
+
+@njit(**OPTIONS)
+def gather(source, index, target):
+    """target[:, k] = source[:, index[k]]"""
+    for r in range(target.shape[0]):
+        for k in range(index.shape[0]):
+            target[r, k] = source[r, index[k]]
+
+
+@njit(**OPTIONS)
+def scatter(source, index, target):
+    """target[:, index[k]] += source[:, k], the adjoint of `gather`."""
+    for r in range(source.shape[0]):
+        for k in range(index.shape[0]):
+            target[r, index[k]] += source[r, k]
 
 
 @njit(**OPTIONS)
@@ -76,34 +100,33 @@ def pull_base(input_weights, filtered, on_pack, row, on_weights, on_current, on_
 
 
 @njit(**OPTIONS)
-def log_mean_weight(log_weights, out):
-    """The log of the sum of the weights; `out` gets the log weights divided by it."""
+def log_mean_weight(log_weights, weights):
+    """The log of the sum of the weights; they are divided by it, in logarithms and in `weights`."""
     highest = log_weights[0]
     for k in range(1, log_weights.shape[0]):
         if not log_weights[k] <= highest:  # a NaN wins
             highest = log_weights[k]
     total = 0.0
     for k in range(log_weights.shape[0]):
-        total += math.exp(log_weights[k] - highest)
+        weights[k] = math.exp(log_weights[k] - highest)
+        total += weights[k]
     result = highest + math.log(total)
     for k in range(log_weights.shape[0]):
-        out[k] = log_weights[k] - result
+        log_weights[k] -= result
+        weights[k] /= total
     return result
 
 
 @njit(**OPTIONS)
-def draw_ancestors(log_weights, uniforms, scheme, cumulative, out):
+def draw_ancestors(weights, uniforms, scheme, cumulative, out):
     """As `resampling.ancestors`, for one trial."""
-    particles = log_weights.shape[0]
+    particles = weights.shape[0]
     if scheme == NONE:
         count_up(out)
         return
-    highest = log_weights[0]
-    for k in range(1, particles):
-        highest = max(highest, log_weights[k])
     total = 0.0
     for k in range(particles):
-        total += math.exp(log_weights[k] - highest)
+        total += weights[k]
         cumulative[k] = total
     last = cumulative[particles - 1]
     if scheme == SYSTEMATIC:
@@ -126,36 +149,39 @@ def draw_ancestors(log_weights, uniforms, scheme, cumulative, out):
 
 
 @njit(**OPTIONS)
-def adapted_weights(constant, linear, metric, means, log_weights):
+def adapted_weights(constant, linear, metric, means, work, log_weights):
     """log_weights[k] += constant + μ_kᵀ linear − ½ μ_kᵀ metric μ_k"""
-    rank = linear.shape[0]
+    rank, particles = linear.shape[0], log_weights.shape[0]
     for r in range(rank):
-        for k in range(log_weights.shape[0]):
-            slope = linear[r]
-            for s in range(rank):
-                slope -= metric[r * rank + s] * means[k * rank + s] / 2
-            log_weights[k] += slope * means[k * rank + r]
-    for k in range(log_weights.shape[0]):
+        for k in range(particles):
+            work[k] = linear[r]
+        for s in range(rank):
+            half = metric[r * rank + s] / 2
+            for k in range(particles):
+                work[k] -= half * means[s, k]
+        for k in range(particles):
+            log_weights[k] += work[k] * means[r, k]
+    for k in range(particles):
         log_weights[k] += constant
 
 
 @njit(**OPTIONS)
-def pull_adapted_weights(linear, metric, means, on_weights, on_means, on_linear, on_metric):
+def pull_adapted_weights(linear, metric, means, work, on_weights, on_means, on_linear, on_metric):
     """Adjoint of `adapted_weights`; returns the gradient on the constant."""
     rank, particles = linear.shape[0], on_weights.shape[0]
-    for r in range(rank):
+    for s in range(rank):
         total = 0.0
         for k in range(particles):
-            total += on_weights[k] * means[k * rank + r]
-            on_means[k * rank + r] += on_weights[k] * linear[r]
-        on_linear[r] += total
-        for s in range(rank):
+            work[k] = on_weights[k] * means[s, k]
+            total += work[k]
+            on_means[s, k] += on_weights[k] * linear[s]
+        on_linear[s] += total
+        for r in range(rank):
             symmetric = (metric[r * rank + s] + metric[s * rank + r]) / 2
             total = 0.0
             for k in range(particles):
-                pull = on_weights[k] * means[k * rank + s]
-                on_means[k * rank + r] -= symmetric * pull
-                total += pull * means[k * rank + r]
+                on_means[r, k] -= symmetric * work[k]
+                total += work[k] * means[r, k]
             on_metric[r * rank + s] -= total / 2
     total = 0.0
     for k in range(particles):
@@ -164,106 +190,110 @@ def pull_adapted_weights(linear, metric, means, on_weights, on_means, on_linear,
 
 
 @njit(**OPTIONS)
-def draw(gain, offset, scale, noise, means, source, latents):
+def draw(gain, offset, scale, noise, means, latents):
     """z = A μ + g + L ε"""
-    rank = offset.shape[0]
+    rank, particles = noise.shape
     for r in range(rank):
-        for k in range(source.shape[0]):
-            latents[k * rank + r] = offset[r]
+        for k in range(particles):
+            latents[r, k] = offset[r]
         for s in range(rank):
             a, b = gain[r * rank + s], scale[r * rank + s]
-            for k in range(source.shape[0]):
-                moved = a * means[source[k] * rank + s]
-                latents[k * rank + r] += moved + b * noise[k * rank + s]
+            for k in range(particles):
+                latents[r, k] += a * means[s, k] + b * noise[s, k]
 
 
 @njit(**OPTIONS)
-def pull_draw(gain, noise, means, source, on_latents, on_gain, on_offset, on_scale, on_means):
+def pull_draw(gain, noise, means, on_latents, on_gain, on_offset, on_scale, on_means):
     """Adjoint of `draw`."""
-    rank = on_offset.shape[0]
+    rank, particles = noise.shape
     for r in range(rank):
         total = 0.0
-        for k in range(source.shape[0]):
-            total += on_latents[k * rank + r]
+        for k in range(particles):
+            total += on_latents[r, k]
         on_offset[r] += total
         for s in range(rank):
             a, total, other = gain[r * rank + s], 0.0, 0.0
-            for k in range(source.shape[0]):
-                g, at = on_latents[k * rank + r], source[k] * rank + s
-                total += g * means[at]
-                other += g * noise[k * rank + s]
-                on_means[at] += a * g
+            for k in range(particles):
+                g = on_latents[r, k]
+                total += g * means[s, k]
+                other += g * noise[s, k]
+                on_means[s, k] += a * g
             on_gain[r * rank + s] += total
             on_scale[r * rank + s] += other
 
 
 @njit(**OPTIONS)
-def proposal_ratio(metric, noise, latents, means, distance, log_weights):
-    """log_weights[k] += ½ |ε_k|² − ½ |metric (z_k − μ_k)|², `means` being those of the drawn particles."""
-    rank = distance.shape[0]
-    for k in range(log_weights.shape[0]):
-        for r in range(rank):
-            distance[r] = latents[k * rank + r] - means[k * rank + r]
-        value = log_weights[k]
-        for r in range(rank):
-            whitened = metric[r * rank] * distance[0]
-            for s in range(1, rank):
-                whitened += metric[r * rank + s] * distance[s]
-            value += (noise[k * rank + r] ** 2 - whitened**2) / 2
-        log_weights[k] = value
+def whiten(metric, row, latents, means, out):
+    """One row of metric (z − μ)."""
+    rank = latents.shape[0]
+    for k in range(out.shape[0]):
+        out[k] = metric[row * rank] * (latents[0, k] - means[0, k])
+    for s in range(1, rank):
+        for k in range(out.shape[0]):
+            out[k] += metric[row * rank + s] * (latents[s, k] - means[s, k])
 
 
 @njit(**OPTIONS)
-def pull_proposal_ratio(metric, latents, means, distance, on_weights, on_latents, on_means, on_metric):
+def proposal_ratio(metric, noise, latents, means, work, log_weights):
+    """log_weights[k] += ½ |ε_k|² − ½ |metric (z_k − μ_k)|²"""
+    rank, particles = noise.shape
+    for r in range(rank):
+        whiten(metric, r, latents, means, work)
+        for k in range(particles):
+            log_weights[k] += (noise[r, k] ** 2 - work[k] ** 2) / 2
+
+
+@njit(**OPTIONS)
+def pull_proposal_ratio(metric, latents, means, work, on_weights, on_latents, on_means, on_metric):
     """Adjoint of `proposal_ratio`."""
-    rank = distance.shape[0]
-    for k in range(on_weights.shape[0]):
-        for r in range(rank):
-            distance[r] = latents[k * rank + r] - means[k * rank + r]
-        for r in range(rank):
-            whitened = metric[r * rank] * distance[0]
-            for s in range(1, rank):
-                whitened += metric[r * rank + s] * distance[s]
-            pull = on_weights[k] * whitened
-            for s in range(rank):
-                on_metric[r * rank + s] -= pull * distance[s]
-                on_latents[k * rank + s] -= pull * metric[r * rank + s]
-                on_means[k * rank + s] += pull * metric[r * rank + s]
+    rank, particles = latents.shape
+    for r in range(rank):
+        whiten(metric, r, latents, means, work)
+        for k in range(particles):
+            work[k] *= on_weights[k]
+        for s in range(rank):
+            m, total = metric[r * rank + s], 0.0
+            for k in range(particles):
+                total += work[k] * (latents[s, k] - means[s, k])
+                on_latents[s, k] -= m * work[k]
+                on_means[s, k] += m * work[k]
+            on_metric[r * rank + s] -= total
 
 
 @njit(**OPTIONS)
-def pull_increment(log_weights, scheme, on_increment, on_log_weights, on_weights):
+def pull_increment(weights, scheme, on_increment, on_log_weights, on_weights):
     """Gradients on the log weights before normalisation; `on_log_weights` counts without resampling."""
     rest = on_increment
     if scheme == NONE:
-        for k in range(log_weights.shape[0]):
+        for k in range(weights.shape[0]):
             rest -= on_log_weights[k]
-    for k in range(log_weights.shape[0]):
-        on_weights[k] = rest * math.exp(log_weights[k])
+    for k in range(weights.shape[0]):
+        on_weights[k] = rest * weights[k]
         if scheme == NONE:
             on_weights[k] += on_log_weights[k]
             on_log_weights[k] = on_weights[k]
 
 
 @njit(**OPTIONS)
-def gather_parents(ancestors, parents, slots, source, latents, rank, block):
+def gather_parents(ancestors, parents, slots, source, latents, block):
     """Copy each particle that has children once into `latents`; source[k] is where k's parent went.
 
     Returns how many there are, rounded up to whole blocks, the last of which is filled up with zeros.
     """
     fill(slots, -1)
-    count = 0
+    count, rank = 0, parents.shape[0]
     for k in range(ancestors.shape[0]):
         parent = ancestors[k]
         if slots[parent] < 0:
             slots[parent] = count
             for r in range(rank):
-                latents[count * rank + r] = parents[parent * rank + r]
+                latents[r, count] = parents[r, parent]
             count += 1
         source[k] = slots[parent]
     whole = (count + block - 1) // block * block
-    for i in range(count * rank, whole * rank):
-        latents[i] = 0
+    for r in range(rank):
+        for k in range(count, whole):
+            latents[r, k] = 0
     return whole
 
 
@@ -289,6 +319,14 @@ def constant_terms(observed, mask, log_noise, counts):
         else:
             total -= seen * log_noise[d] / 2
     return total
+
+
+@njit(**OPTIONS)
+def pull_log_noise(mask, on_log_weight, on_log_noise):
+    """Adjoint of `constant_terms` on log(2 π variance); there is none for counts."""
+    for d in range(on_log_noise.shape[0]):
+        seen = mask[0] if mask.shape[0] == 1 else mask[d]
+        on_log_noise[d] -= on_log_weight * seen / 2
 
 
 @njit(**OPTIONS)

@@ -1,6 +1,6 @@
 """Arrays that the CPU kernels share, grouped by what they are; all C-contiguous and of one floating dtype.
 
-Axes: I trials × bins, K particles, R latents, U inputs, J kinds; packs are those of `cpu_blocks`.
+Axes: I trials × bins, R latents, K particles, U inputs, J kinds; packs are those of `cpu_blocks`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Model(NamedTuple):
     readout: np.ndarray  # (D' / W, rows, W), pack of `cpu_readout`; empty if adapted
     input_weights: np.ndarray  # (U, N')
     readout_inputs: np.ndarray  # input_weights for a one-to-one readout, else (0, N')
-    log_noise: np.ndarray  # (D,), log(2 π variance) of Gaussian observations, else 0
+    log_noise: np.ndarray  # (D,), log(2 π variance) of Gaussian observations, else empty
     decay: np.ndarray  # (1,)
     initial_mean: np.ndarray  # (R,)
 
@@ -24,7 +24,7 @@ class Data(NamedTuple):
     observed: np.ndarray  # (I, D)
     mask: np.ndarray  # (I, D) or (I, 1)
     filtered: np.ndarray  # (I, U)
-    noise: np.ndarray  # (I, K·R)
+    noise: np.ndarray  # (I, R, K)
     uniforms: np.ndarray  # (I, 1) or (I, K)
 
 
@@ -42,13 +42,14 @@ class Proposal(NamedTuple):
 
 
 class Path(NamedTuple):
-    """What the forward pass leaves behind."""
+    """What the forward pass leaves behind; if adapted, weights are those before resampling."""
 
     log_increments: np.ndarray  # (I,)
-    latents: np.ndarray  # (I, K·R)
-    log_weights: np.ndarray  # (I, K), normalised; if adapted, those before resampling
+    latents: np.ndarray  # (I, R, K)
+    log_weights: np.ndarray  # (I, K), normalised
+    weights: np.ndarray  # (I, K), normalised
     ancestors: np.ndarray  # (I, K) int64
-    means: np.ndarray  # (I, K·R), μ: of the particles before resampling if adapted, else after
+    means: np.ndarray  # (I, R, K), μ: of the particles before resampling if adapted, else after
 
 
 class Sums(NamedTuple):

@@ -42,12 +42,12 @@ def rate_and_pullback(activation: str, x: lanes.Lanes, bias: lanes.Lanes):
 
 
 @intrinsic
-def advance(typingctx, spec, pack, vectors, latents, means, particles):
+def advance(typingctx, spec, pack, vectors, latents, means, particles, stride):
     """means = V φ(M z + base; h), for whole blocks of particles."""
 
     def generate(context, builder, signature, arguments):
-        _, pointer, count, latents, means, particles = arguments
-        kernel = Kernel(builder, signature.args[0].spec)
+        _, pointer, count, latents, means, particles, stride = arguments
+        kernel = Kernel(builder, signature.args[0].spec, stride)
         rank = kernel.rank
         with kernel.blocks(particles) as (first, _):
             z, sums = kernel.block_latents(latents, first), kernel.accumulators(rank)
@@ -61,19 +61,19 @@ def advance(typingctx, spec, pack, vectors, latents, means, particles):
             kernel.write_sums(means, first, sums)
         return context.get_dummy_value()
 
-    return types.void(spec, pack, vectors, latents, means, particles), generate
+    return types.void(spec, pack, vectors, latents, means, particles, stride), generate
 
 
 @intrinsic
-def retreat(typingctx, spec, pack, on_pack, vectors, latents, on_means, on_latents, particles):
+def retreat(typingctx, spec, pack, on_pack, vectors, latents, on_means, on_latents, particles, stride):
     """Adjoint of `advance`: writes `on_latents`, adds to `on_pack`.
 
     The row of h gets only what is not minus the row of base, that is, clipped_relu's.
     """
 
     def generate(context, builder, signature, arguments):
-        _, pointer, on_pointer, count, latents, on_means, on_latents, particles = arguments
-        kernel = Kernel(builder, signature.args[0].spec)
+        _, pointer, on_pointer, count, latents, on_means, on_latents, particles, stride = arguments
+        kernel = Kernel(builder, signature.args[0].spec, stride)
         rank, clipped = kernel.rank, kernel.spec.activation == "clipped_relu"
         touched = [row for row in range(rows(rank)) if row != 2 * rank or clipped]
         sums = Scratch(kernel, rank)
@@ -93,7 +93,9 @@ def retreat(typingctx, spec, pack, on_pack, vectors, latents, on_means, on_laten
             sums.write(on_latents, first, size)
         return context.get_dummy_value()
 
-    return types.void(spec, pack, on_pack, vectors, latents, on_means, on_latents, particles), generate
+    return types.void(
+        spec, pack, on_pack, vectors, latents, on_means, on_latents, particles, stride
+    ), generate
 
 
 def _pull_unit(kernel: Kernel, weights, totals: Totals, z, g) -> lanes.Lanes:
