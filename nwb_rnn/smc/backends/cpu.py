@@ -89,11 +89,14 @@ class _Filter(torch.autograd.Function):
         ctx.names, ctx.passes = names, _Passes(problem)
         result = ctx.passes.forward()
         ctx.mark_non_differentiable(*result[1:])
+        ctx.set_materialize_grads(False)
         return result
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, on_increments, *_):
+        if on_increments is None:
+            return None, None, *(None for _ in ctx.names)
         gradients = ctx.passes.backward(on_increments)
         wanted = zip(ctx.names, ctx.needs_input_grad[2:], strict=True)
         return None, None, *(gradients[name] if needed else None for name, needed in wanted)

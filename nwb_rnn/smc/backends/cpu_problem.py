@@ -42,7 +42,10 @@ class Problem:
         return self.inputs.parameters.readout_gain is not None
 
     def zeros(self, *shape: int) -> np.ndarray:
-        """Aligned to whole vectors, as torch's memory is and numpy's is not."""
+        return np.zeros(shape, f"f{self.noise.element_size()}")
+
+    def packs(self, *shape: int) -> np.ndarray:
+        """Zeros aligned to whole vectors, as torch's memory is and numpy's is not."""
         return torch.zeros(shape, dtype=self.noise.dtype).numpy()
 
     def vectors(self, units: int) -> int:
@@ -110,10 +113,10 @@ def _readout_pack(problem: Problem, noise: np.ndarray | None) -> np.ndarray:
 def _pack(problem: Problem, units: int, rows: list) -> np.ndarray:
     """(units / W, rows, W) of `cpu_blocks`."""
     vectors, lanes = problem.vectors(units), problem.lanes
-    flat = np.zeros((len(rows), vectors * lanes), dtype=np.dtype(f"f{problem.noise.element_size()}"))
+    flat = problem.zeros(len(rows), vectors * lanes)
     for target, row in zip(flat, rows, strict=True):
         target[:units] = row
-    pack = problem.zeros(vectors, len(rows), lanes)
+    pack = problem.packs(vectors, len(rows), lanes)
     pack[...] = flat.reshape(len(rows), vectors, lanes).swapaxes(0, 1)
     return pack
 
@@ -176,8 +179,8 @@ def path(problem: Problem) -> Path:
 def sums(problem: Problem, made: Model, chunks: int) -> Sums:
     rank, lanes = problem.noise.shape[3], problem.lanes
     return Sums(
-        network=problem.zeros(chunks, *made.network.shape),
-        readout=problem.zeros(chunks, made.readout.shape[0], rank + cpu_readout.GRADIENT_ROWS, lanes),
+        network=problem.packs(chunks, *made.network.shape),
+        readout=problem.packs(chunks, made.readout.shape[0], rank + cpu_readout.GRADIENT_ROWS, lanes),
         current=problem.zeros(chunks, made.input_weights.shape[1]),
         input_weights=problem.zeros(chunks, *made.input_weights.shape),
         log_noise=problem.zeros(chunks, *made.log_noise.shape),

@@ -178,11 +178,14 @@ class _Filter(torch.autograd.Function):
             log_weights = torch.full_like(log_weights, -math.log(particles))
         result = out["log_increments"], out["latents"], log_weights, out["ancestors"]
         ctx.mark_non_differentiable(*result[1:])
+        ctx.set_materialize_grads(False)
         return result
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, on_increments, *_):
+        if on_increments is None:
+            return None, None, None, None, *(None for _ in ctx.names)
         noise, options, found = ctx.fixed["noise"], ctx.options, ctx.found
         batch, _, particles, rank = noise.shape
         gradients = _zeros(found, noise, options)
