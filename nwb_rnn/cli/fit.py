@@ -46,7 +46,17 @@ def job_from(source: str, values: dict[str, Any]):
     network = options.take(values, ("rank", "units", "activation", "observation", "readout", "seed"))
     training = options.take(
         values,
-        ("iterations", "batch_size", "particles", "learning_rate", "crop", "checkpoint", "device", "backend"),
+        (
+            "iterations",
+            "polish",
+            "batch_size",
+            "particles",
+            "learning_rate",
+            "crop",
+            "checkpoint",
+            "device",
+            "backend",
+        ),
     )
     subject = options.take(values, options.SUBJECT)
     metadata = options.take(values, (*options.SESSION, "dandi"))

@@ -97,7 +97,10 @@ network = together(
 )
 
 training = together(
-    click.option("--iterations", type=click.IntRange(1), default=1000, show_default=True),
+    click.option("--iterations", type=click.IntRange(1), default=500, show_default=True),
+    click.option(
+        "--polish", type=click.IntRange(0), default=8, show_default=True, help="Steps of particle EM."
+    ),
     click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True),
     click.option("--particles", type=click.IntRange(1), default=16, show_default=True),
     click.option("--learning-rate", type=float, default=3e-3, show_default=True),

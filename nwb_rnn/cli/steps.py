@@ -84,7 +84,7 @@ def network(options: dict[str, Any], trials: xr.Dataset) -> dict[str, Any]:
 
 def checks(training: dict[str, Any]) -> dict[str, Any]:
     """Options of a fit, with a dozen checks at least in a short one, so that its curve can be drawn."""
-    every = max(1, min(50, training.get("iterations", 1000) // 12))
+    every = max(1, min(50, training.get("iterations", 500) // 12))
     return {"validate_every": every, "patience": 12} | training
 
 

@@ -131,7 +131,7 @@ class LowRankRNN:
         self,
         trials: xr.Dataset,
         validation: xr.Dataset | None = None,
-        iterations: int = 1000,
+        iterations: int = 500,
         batch_size: int = 16,
         particles: int = 16,
         learning_rate: float = 3e-3,

@@ -32,7 +32,7 @@ class TrainingOptions:
     device : a torch device name
     """
 
-    iterations: int = 1000
+    iterations: int = 500
     batch_size: int = 16
     particles: int = 16
     learning_rate: float = 3e-3
