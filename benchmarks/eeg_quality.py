@@ -35,8 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rank", type=int, default=3)
     parser.add_argument("--units", type=int, default=512)
-    parser.add_argument("--iterations", type=int, default=750)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--iterations", type=int, default=1500)
+    parser.add_argument("--learning-rate", type=float, default=1e-2)
+    parser.add_argument("--polish", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--generations", type=int, default=5)
     parser.add_argument("--held-out", action="store_true")
@@ -80,6 +81,7 @@ def fit(options, trials, seed: int) -> nr.LowRankRNN:
         particles=10,
         crop=50,
         learning_rate=options.learning_rate,
+        polish=options.polish,
         progress=False,
     )
 
