@@ -118,7 +118,7 @@ class Trainer:
             config,
             trained,
             module.encoder,
-            self.trials,
+            self.trials if options.crop is None else self.trials.windows(options.crop),
             options.proposal,
             options.backend,
             iterations,

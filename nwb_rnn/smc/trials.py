@@ -43,13 +43,20 @@ class TrialTensors:
         cut = self._rows(index[:, None], columns)
         return replace(cut, lengths=(self.lengths[index] - start).clamp(min=1, max=bins))
 
+    def windows(self, bins: int) -> TrialTensors:
+        """Every trial cut into windows of `bins` bins, side by side; a last one of a few bins is left out."""
+        longest = self.observed.shape[1]
+        index, start = [], []
+        for trial, length in enumerate(self.lengths.tolist()):
+            for first in range(0, max(length - bins // 4, 1), bins):
+                index.append(trial)
+                start.append(min(first, longest - bins))
+        device = self.observed.device
+        return self.crop(torch.tensor(index, device=device), torch.tensor(start, device=device), bins)
+
     def _rows(self, index, columns) -> TrialTensors:
-        if isinstance(columns, slice):
-            mask, observed = self.mask[index, columns], self.observed[index, columns]
-            inputs, pattern = self.inputs[index, columns], self.pattern[index, columns]
-        else:
-            mask, observed = self.mask[index, columns], self.observed[index, columns]
-            inputs, pattern = self.inputs[index, columns], self.pattern[index, columns]
+        mask, observed = self.mask[index, columns], self.observed[index, columns]
+        inputs, pattern = self.inputs[index, columns], self.pattern[index, columns]
         lengths = self.lengths[index].reshape(-1).clamp(max=observed.shape[1])
         return replace(self, observed=observed, mask=mask, inputs=inputs, pattern=pattern, lengths=lengths)
 
