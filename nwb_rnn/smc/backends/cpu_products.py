@@ -9,8 +9,6 @@ Matrices of W kinds lie side by side as (R, R, W), so that every step is a loop 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from llvmlite import ir
 from numba import njit
@@ -24,26 +22,53 @@ from nwb_rnn.smc.backends.cpu_steps import OPTIONS
 LANES = 16
 
 
-class Block(NamedTuple):
-    """(R, R, W) each: L, H and what the forward pass makes of them."""
+# matrices of a block (2·9, R, R, W): L, H, what the forward pass makes of them, and the gradients of all
+FACTOR, PRECISION, LOWER, INVERSE, WHITENER, SCALE, GAIN, COVARIANCE, WORK = range(9)
+ON = 9
+_COUNT = 2 * ON
 
-    factor: np.ndarray
-    precision: np.ndarray
-    lower: np.ndarray  # K
-    inverse: np.ndarray  # T
-    whitener: np.ndarray  # L⁻¹
-    scale: np.ndarray  # S
-    gain: np.ndarray  # A
-    covariance: np.ndarray  # Σ
-    work: np.ndarray
-
-
-@njit(**OPTIONS)
-def new_block(rank, like):
-    def zeros():
-        return np.zeros((rank, rank, LANES), like.dtype)
-
-    return Block(zeros(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros())
+# rows of matrix products: out, a, is a transposed, b, is b transposed, factor, does out start from zero
+_INNER = np.array([(WORK, PRECISION, 0, FACTOR, 0, 1, 1), (COVARIANCE, FACTOR, 1, WORK, 0, 1, 1)])
+_OUTER = np.array(
+    [
+        (SCALE, FACTOR, 0, INVERSE, 1, 1, 1),
+        (WORK, INVERSE, 0, WHITENER, 0, 1, 1),
+        (GAIN, SCALE, 0, WORK, 0, 1, 1),
+        (COVARIANCE, SCALE, 0, SCALE, 1, 1, 1),
+    ]
+)
+_PULL_OUTER = np.array(
+    [
+        # A = S (T L⁻¹), Σ = S Sᵀ: onto S, T, L⁻¹
+        (ON + SCALE, ON + COVARIANCE, 0, SCALE, 0, 1, 0),
+        (ON + SCALE, ON + COVARIANCE, 1, SCALE, 0, 1, 0),
+        (WORK, INVERSE, 0, WHITENER, 0, 1, 1),
+        (ON + SCALE, ON + GAIN, 0, WORK, 1, 1, 0),
+        (WORK, SCALE, 1, ON + GAIN, 0, 1, 1),
+        (ON + INVERSE, WORK, 0, WHITENER, 1, 1, 1),
+        (ON + WHITENER, INVERSE, 1, WORK, 0, 1, 0),
+        # S = L Tᵀ
+        (ON + FACTOR, ON + SCALE, 0, INVERSE, 0, 1, 1),
+        (ON + INVERSE, ON + SCALE, 1, FACTOR, 0, 1, 0),
+        # inverses: X = Y⁻¹ gives −Xᵀ X̄ Xᵀ
+        (WORK, WHITENER, 1, ON + WHITENER, 0, 1, 1),
+        (ON + FACTOR, WORK, 0, WHITENER, 1, -1, 0),
+        (WORK, INVERSE, 1, ON + INVERSE, 0, 1, 1),
+        (ON + LOWER, WORK, 0, INVERSE, 1, -1, 1),
+    ]
+)
+_PULL_FACTORISE = np.array([(WORK, LOWER, 1, ON + LOWER, 0, 1, 1)])
+_PULL_INNER = np.array(
+    [
+        (ON + WORK, INVERSE, 1, WORK, 0, 1, 1),
+        (WORK, ON + WORK, 0, INVERSE, 0, 1, 1),
+        # M = I + Lᵀ H L; M̄ is symmetric
+        (ON + WORK, FACTOR, 0, WORK, 0, 1, 1),
+        (ON + PRECISION, ON + WORK, 0, FACTOR, 1, 1, 1),
+        (ON + FACTOR, PRECISION, 0, ON + WORK, 0, 1, 0),
+        (ON + FACTOR, PRECISION, 1, ON + WORK, 0, 1, 0),
+    ]
+)
 
 
 @njit(**OPTIONS)
@@ -58,69 +83,76 @@ def load(rows, first, out):
 
 
 @njit(**OPTIONS)
-def save(block, first, rows):
-    """Adjoint in shape of `load`: (R, R, W) into the rows that exist."""
-    rank = block.shape[0]
+def save(matrix, first, rows):
+    """(R, R, W) into those rows of (J, R·R) that exist."""
+    rank = matrix.shape[0]
     for w in range(min(LANES, rows.shape[0] - first)):
         for r in range(rank):
             for s in range(rank):
-                rows[first + w, r * rank + s] = block[r, s, w]
-
-
-@njit(**OPTIONS)
-def clear(out):
-    for r in range(out.shape[0]):
-        for s in range(out.shape[1]):
-            for w in range(LANES):
-                out[r, s, w] = 0
+                rows[first + w, r * rank + s] = matrix[r, s, w]
 
 
 @intrinsic
-def add_dot(typingctx, out, out_at, a, a_at, a_step, b, b_at, b_step, count, factor):
-    """out[out_at] += factor · Σ_k a[a_at + k a_step] b[b_at + k b_step], each of W numbers.
+def add_dot(typingctx, block, out_at, a_at, a_step, b_at, b_step, count, factor):
+    """block[out_at] += factor · Σ_k block[a_at + k a_step] block[b_at + k b_step], each of W numbers.
 
-    Positions count groups of W numbers of arrays (R, R, W).
+    Positions count groups of W numbers.
     """
 
     def generate(context, builder, signature, arguments):
-        element = context.get_value_type(signature.args[0].dtype)
+        kind = signature.args[0]
+        element = context.get_value_type(kind.dtype)
         vector = ir.VectorType(element, LANES)
-        _, out_at, _, a_at, a_step, _, b_at, b_step, count, factor = arguments
+        _, out_at, a_at, a_step, b_at, b_step, count, factor = arguments
+        data = make_array(kind)(context, builder, arguments[0]).data
 
-        def pointer(position, group):
-            array = make_array(signature.args[position])(context, builder, arguments[position])
+        def pointer(group):
             offset = builder.mul(group, ir.Constant(group.type, LANES))
-            return builder.gep(array.data, [offset], source_etype=element)
+            return builder.gep(data, [offset], source_etype=element)
 
         total = cgutils.alloca_once(builder, vector)
         builder.store(ir.Constant(vector, [0.0] * LANES), total)
         with cgutils.for_range(builder, count) as loop:
-            left = pointer(2, builder.add(a_at, builder.mul(loop.index, a_step)))
-            right = pointer(5, builder.add(b_at, builder.mul(loop.index, b_step)))
+            left = pointer(builder.add(a_at, builder.mul(loop.index, a_step)))
+            right = pointer(builder.add(b_at, builder.mul(loop.index, b_step)))
             so_far = lanes.Lanes(builder, builder.load(total, typ=vector))
             product = lanes.load(builder, left, vector).times_plus(lanes.load(builder, right, vector), so_far)
             builder.store(product.value, total)
-        target = pointer(0, out_at)
+        target = pointer(out_at)
         total = lanes.Lanes(builder, builder.load(total, typ=vector))
-        scale = lanes.splat(
-            builder, context.cast(builder, factor, types.float64, signature.args[0].dtype), vector
-        )
+        scale = lanes.splat(builder, context.cast(builder, factor, types.int64, kind.dtype), vector)
         lanes.store(target, total.times_plus(scale, lanes.load(builder, target, vector)))
         return context.get_dummy_value()
 
-    size = types.int64
-    return types.void(out, size, a, size, size, b, size, size, size, types.float64), generate
+    return types.void(block, *[types.int64] * 7), generate
 
 
 @njit(**OPTIONS)
-def add_product(out, a, turn_a, b, turn_b, factor):
-    """out += factor · a b, with a and b transposed where told."""
-    rank = out.shape[0]
-    for r in range(rank):
-        left, left_step = (r, rank) if turn_a else (r * rank, 1)
-        for s in range(rank):
-            right, right_step = (s * rank, 1) if turn_b else (s, rank)
-            add_dot(out, r * rank + s, a, left, left_step, b, right, right_step, rank, factor)
+def multiply(block, products):
+    """Carry out rows of matrix products: out (+)= factor · a b."""
+    rank = block.shape[1]
+    size = rank * rank
+    for i in range(products.shape[0]):
+        out, a, turn_a, b, turn_b, factor, fresh = products[i]
+        if fresh:
+            for r in range(rank):
+                for s in range(rank):
+                    for w in range(LANES):
+                        block[out, r, s, w] = 0
+        for r in range(rank):
+            left, left_step = (r, rank) if turn_a else (r * rank, 1)
+            for s in range(rank):
+                right, right_step = (s * rank, 1) if turn_b else (s, rank)
+                add_dot(
+                    block,
+                    out * size + r * rank + s,
+                    a * size + left,
+                    left_step,
+                    b * size + right,
+                    right_step,
+                    rank,
+                    factor,
+                )
 
 
 @njit(**OPTIONS)
@@ -159,98 +191,54 @@ def invert(lower, out):
 @njit(**OPTIONS)
 def multiply_out(block):
     """Fill a block from its factor and precision."""
-    rank, work = block.factor.shape[0], block.work
-    clear(work)
-    clear(block.lower)
-    add_product(work, block.precision, False, block.factor, False, 1.0)
-    matrix = block.covariance
-    clear(matrix)
-    add_product(matrix, block.factor, True, work, False, 1.0)
-    for r in range(rank):
+    multiply(block, _INNER)
+    for r in range(block.shape[1]):
         for w in range(LANES):
-            matrix[r, r, w] += 1
-    factorise(matrix, block.lower)
-    invert(block.lower, block.inverse)
-    invert(block.factor, block.whitener)
-    clear(block.scale)
-    add_product(block.scale, block.factor, False, block.inverse, True, 1.0)
-    clear(work)
-    add_product(work, block.inverse, False, block.whitener, False, 1.0)
-    clear(block.gain)
-    add_product(block.gain, block.scale, False, work, False, 1.0)
-    clear(block.covariance)
-    add_product(block.covariance, block.scale, False, block.scale, True, 1.0)
+            block[COVARIANCE, r, r, w] += 1
+    factorise(block[COVARIANCE], block[LOWER])
+    invert(block[LOWER], block[INVERSE])
+    invert(block[FACTOR], block[WHITENER])
+    multiply(block, _OUTER)
 
 
 @njit(**OPTIONS)
-def pull_multiply_out(block, on, on_log_det):
-    """Adjoint of `multiply_out`. `on` holds the gradients on gain, scale, covariance and whitener.
+def pull_multiply_out(block, on_log_det):
+    """Adjoint of `multiply_out`, from the gradients on gain, scale, covariance, whitener and log det (W,).
 
-    Adds those on the factor and the precision to `on`; its other fields are used up. `on_log_det` (W,).
+    Those on the factor and the precision are written; the others are used up.
     """
-    rank, work = block.factor.shape[0], block.work
-    # A = S (T L⁻¹), Σ = S Sᵀ: onto S, T, L⁻¹
-    add_product(on.scale, on.covariance, False, block.scale, False, 1.0)
-    add_product(on.scale, on.covariance, True, block.scale, False, 1.0)
-    clear(work)
-    add_product(work, block.inverse, False, block.whitener, False, 1.0)
-    add_product(on.scale, on.gain, False, work, True, 1.0)
-    clear(work)
-    add_product(work, block.scale, True, on.gain, False, 1.0)
-    clear(on.inverse)
-    add_product(on.inverse, work, False, block.whitener, True, 1.0)
-    add_product(on.whitener, block.inverse, True, work, False, 1.0)
-    # S = L Tᵀ
-    add_product(on.factor, on.scale, False, block.inverse, False, 1.0)
-    add_product(on.inverse, on.scale, True, block.factor, False, 1.0)
-    # inverses: X = Y⁻¹ gives −Xᵀ X̄ Xᵀ
-    clear(work)
-    add_product(work, block.whitener, True, on.whitener, False, 1.0)
-    add_product(on.factor, work, False, block.whitener, True, -1.0)
-    clear(work)
-    add_product(work, block.inverse, True, on.inverse, False, 1.0)
-    clear(on.lower)
-    add_product(on.lower, work, False, block.inverse, True, -1.0)
+    rank = block.shape[1]
+    multiply(block, _PULL_OUTER)
     for r in range(rank):
         for w in range(LANES):
-            on.lower[r, r, w] += 2 * on_log_det[w] / block.lower[r, r, w]
+            block[ON + LOWER, r, r, w] += 2 * on_log_det[w] / block[LOWER, r, r, w]
     # Cholesky (Murray 2016): M̄ = ½ Tᵀ (P + Pᵀ) T with P the lower half of Kᵀ K̄
-    clear(work)
-    add_product(work, block.lower, True, on.lower, False, 1.0)
+    multiply(block, _PULL_FACTORISE)
     for r in range(rank):
         for s in range(r + 1):
             for w in range(LANES):
-                half = work[r, s, w] / 2
-                work[r, s, w], work[s, r, w] = half, half
-    clear(on.work)
-    add_product(on.work, block.inverse, True, work, False, 1.0)
-    clear(work)
-    add_product(work, on.work, False, block.inverse, False, 1.0)
-    # M = I + Lᵀ H L; M̄ is symmetric
-    clear(on.work)
-    add_product(on.work, block.factor, False, work, False, 1.0)
-    add_product(on.precision, on.work, False, block.factor, True, 1.0)
-    add_product(on.factor, block.precision, False, on.work, False, 1.0)
-    add_product(on.factor, block.precision, True, on.work, False, 1.0)
+                half = block[WORK, r, s, w] / 2
+                block[WORK, r, s, w], block[WORK, s, r, w] = half, half
+    multiply(block, _PULL_INNER)
 
 
 @njit(**OPTIONS)
 def tables(factors, precisions, gain, scale, covariance, whitener, log_det):
     """All kinds: (J, R·R) in and out, log_det (J,)."""
     rank = int(np.sqrt(factors.shape[1]))
-    block = new_block(rank, factors)
+    block = np.zeros((_COUNT, rank, rank, LANES), factors.dtype)
     for first in range(0, factors.shape[0], LANES):
-        load(factors, first, block.factor)
-        load(precisions, first, block.precision)
+        load(factors, first, block[FACTOR])
+        load(precisions, first, block[PRECISION])
         multiply_out(block)
-        save(block.gain, first, gain)
-        save(block.scale, first, scale)
-        save(block.covariance, first, covariance)
-        save(block.whitener, first, whitener)
+        save(block[GAIN], first, gain)
+        save(block[SCALE], first, scale)
+        save(block[COVARIANCE], first, covariance)
+        save(block[WHITENER], first, whitener)
         for w in range(min(LANES, log_det.shape[0] - first)):
-            total = np.log(block.lower[0, 0, w])
+            total = np.log(block[LOWER][0, 0, w])
             for r in range(1, rank):
-                total += np.log(block.lower[r, r, w])
+                total += np.log(block[LOWER][r, r, w])
             log_det[first + w] = 2 * total
 
 
@@ -260,24 +248,22 @@ def pull_tables(
 ):
     """Adjoint of `tables`; gradients on factors are those on their lower triangles."""
     rank = int(np.sqrt(factors.shape[1]))
-    block, on = new_block(rank, factors), new_block(rank, factors)
+    block = np.zeros((_COUNT, rank, rank, LANES), factors.dtype)
     on_logs = np.zeros(LANES, factors.dtype)
     for first in range(0, factors.shape[0], LANES):
-        load(factors, first, block.factor)
-        load(precisions, first, block.precision)
+        load(factors, first, block[FACTOR])
+        load(precisions, first, block[PRECISION])
         multiply_out(block)
-        load(on_gain, first, on.gain)
-        load(on_scale, first, on.scale)
-        load(on_covariance, first, on.covariance)
-        load(on_whitener, first, on.whitener)
+        load(on_gain, first, block[ON + GAIN])
+        load(on_scale, first, block[ON + SCALE])
+        load(on_covariance, first, block[ON + COVARIANCE])
+        load(on_whitener, first, block[ON + WHITENER])
         for w in range(LANES):
             on_logs[w] = on_log_det[min(first + w, on_log_det.shape[0] - 1)]
-        clear(on.factor)
-        clear(on.precision)
-        pull_multiply_out(block, on, on_logs)
+        pull_multiply_out(block, on_logs)
         for r in range(rank):
             for s in range(r + 1, rank):
                 for w in range(LANES):
-                    on.factor[r, s, w] = 0
-        save(on.factor, first, on_factors)
-        save(on.precision, first, on_precisions)
+                    block[ON + FACTOR, r, s, w] = 0
+        save(block[ON + FACTOR], first, on_factors)
+        save(block[ON + PRECISION], first, on_precisions)
