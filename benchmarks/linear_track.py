@@ -27,8 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rank", type=int, default=6)
     parser.add_argument("--units", type=int, default=128)
-    parser.add_argument("--iterations", type=int, default=150)
-    parser.add_argument("--polish", type=int, default=20)
+    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--polish", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     path = recordings.folder() / "linear_track" / "sub-rat01_ses-lineartrack_behavior+ecephys.nwb"
@@ -41,7 +41,8 @@ def main() -> None:
             trials,
             iterations=options.iterations,
             polish=options.polish,
-            batch_size=8,
+            crop=150,
+            batch_size=32,
             learning_rate=1e-3,
             progress=False,
         )
