@@ -21,7 +21,7 @@ from nwb_rnn.fitting.standardise import Scale
 from nwb_rnn.fitting.start import starting_module
 from nwb_rnn.fitting.trainable import TrainableLowRank
 from nwb_rnn.fitting.trainer import Trainer
-from nwb_rnn.models.canonical import canonical_basis, change_basis
+from nwb_rnn.models.canonical import canonical_basis, change_basis, is_canonical
 from nwb_rnn.models.encoder import ConvEncoder
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 from nwb_rnn.models.simulation import simulate
@@ -241,9 +241,10 @@ class LowRankRNN:
         self.data_description, self.history = description, list(history)
         self.software, self.scores = versions(), {}
         self.is_canonical = False
-        self._to_canonical()
+        self.to_canonical()
 
-    def _to_canonical(self) -> None:
+    def to_canonical(self) -> None:
+        """Change to the canonical basis, in place; `fit` ends there, `from_arrays` keeps what it was given."""
         basis = canonical_basis(self.parameters)
         if basis is None:
             return
@@ -452,7 +453,7 @@ class LowRankRNN:
             data_description=dict(data_description),
             software=dict(software),
             scores=dict(scores),
-            is_canonical=True,
+            is_canonical=is_canonical(parameters),
         )
 
     @classmethod

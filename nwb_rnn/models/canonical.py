@@ -31,6 +31,14 @@ def canonical_basis(parameters: LowRankParameters) -> Tensor | None:
     return vectors.T @ left
 
 
+def is_canonical(parameters: LowRankParameters) -> bool:
+    """Whether the latents are in the canonical basis already, to the rounding of float32."""
+    basis = canonical_basis(parameters)
+    if basis is None:
+        return False
+    return bool(torch.allclose(basis, torch.eye(len(basis), dtype=basis.dtype), atol=1e-3))
+
+
 def change_basis(parameters: LowRankParameters, basis: Tensor) -> LowRankParameters:
     """The same network with latents B z; computed in float64, returned in the dtype that came in."""
     dtype = parameters.left_vectors.dtype

@@ -70,11 +70,11 @@ def test_arrays_make_the_same_model_again(trials, fitted):
 
 def test_the_canonical_basis_moves_the_proposal_with_the_latents(trials):
     model = LowRankRNN(rank=2, units=16, seed=1)
-    model._to_canonical = lambda: None
+    model.to_canonical = lambda: None
     model.fit(trials, **small.QUICK)
     before = proposal_of(model, trials)
     basis = canonical_basis(model.parameters).float()
-    LowRankRNN._to_canonical(model)
+    LowRankRNN.to_canonical(model)
     after = proposal_of(model, trials)
     close = dict(rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(after.gain, basis @ before.gain @ torch.linalg.inv(basis), **close)
