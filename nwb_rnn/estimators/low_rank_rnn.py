@@ -244,7 +244,7 @@ class LowRankRNN:
         self.to_canonical()
 
     def to_canonical(self) -> None:
-        """Change to the canonical basis, in place; `fit` ends there, `from_arrays` keeps what it was given."""
+        """Change to the canonical basis, in place; `fit` ends there, `from_arrays` keeps its own."""
         basis = canonical_basis(self.parameters)
         if basis is None:
             return
