@@ -21,6 +21,7 @@ EDGE = 1e-6
 COARSEST = 1e-2
 _ONE = np.float32(1)
 _COUNTS_AT_ONCE = 800_000
+_WORTH_COMPILING = 1_000_000  # spikes
 
 Clock = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(seconds from the event (S,), trial of each (S,)) -> seconds on the common clock (S,)."""
@@ -123,10 +124,12 @@ def _count(
     on_clock: Clock | None,
 ) -> np.ndarray:
     trials, longest = len(lows), int(bins.max(initial=0))
-    counts = np.empty((trials, longest, len(units)), dtype=np.float32)
-    at_once = max(1, _COUNTS_AT_ONCE // max(1, trials * longest))
     edge = edge_tolerance(bin_size, lows, highs)
     margin = 2 * edge * bin_size
+    if on_clock is None and (spikes.offsets[units + 1] - spikes.offsets[units]).sum() > _WORTH_COMPILING:
+        return _count_compiled(spikes, units, lows, highs, margin, bins, bin_size, edge)
+    counts = np.empty((trials, longest, len(units)), dtype=np.float32)
+    at_once = max(1, _COUNTS_AT_ONCE // max(1, trials * longest))
     for first in range(0, len(units), at_once):
         chosen = units[first : first + at_once]
         block = np.zeros((len(chosen), trials, longest), dtype=np.float32)
@@ -136,6 +139,20 @@ def _count(
             )
             np.add.at(row.reshape(-1), cells, _ONE)
         counts[:, :, first : first + at_once] = block.transpose(1, 2, 0)
+    return counts
+
+
+def _count_compiled(spikes, units, starts, highs, margin, bins, bin_size, edge) -> np.ndarray:
+    """The same counts by a compiled loop; its import alone takes longer than counting a small recording."""
+    from nwb_rnn.recordings.counting_kernel import count_into
+
+    counts = np.zeros((len(starts), int(bins.max(initial=0)), len(units)), dtype=np.float32)
+    lows, order = starts - margin, np.argsort(starts, kind="stable")
+    first, last = spikes.offsets[units].astype(np.int64), spikes.offsets[units + 1].astype(np.int64)
+    bins = np.asarray(bins, dtype=np.int64)
+    count_into(
+        counts, spikes.times, first, last, order, lows, highs + margin, starts, bins, float(bin_size), edge
+    )
     return counts
 
 
