@@ -144,13 +144,13 @@ def _count(
 
 def _count_compiled(spikes, units, starts, highs, margin, bins, bin_size, edge) -> np.ndarray:
     """The same counts by a compiled loop; its import alone takes longer than counting a small recording."""
-    from nwb_rnn.recordings.counting_kernel import count_into
+    from nwb_rnn.recordings.counting_kernel import compiled
 
     counts = np.zeros((len(starts), int(bins.max(initial=0)), len(units)), dtype=np.float32)
     lows, order = starts - margin, np.argsort(starts, kind="stable")
     first, last = spikes.offsets[units].astype(np.int64), spikes.offsets[units + 1].astype(np.int64)
     bins = np.asarray(bins, dtype=np.int64)
-    count_into(
+    compiled()(
         counts, spikes.times, first, last, order, lows, highs + margin, starts, bins, float(bin_size), edge
     )
     return counts

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
 
-@njit(cache=True, nogil=True)
+@functools.cache
+def compiled() -> Callable[..., None]:
+    """`count_into`, compiled when first asked for and kept on disk."""
+    from numba import njit
+
+    return njit(cache=True, nogil=True)(count_into)
+
+
 def count_into(
     counts: np.ndarray,
     times: np.ndarray,
