@@ -155,7 +155,7 @@ class LowRankRNN:
         iterations, batch_size, particles, learning_rate : see `nwb_rnn.fitting.options.TrainingOptions`,
             as for further `options` (crop, patience, validate_every, resampling, clip_norm, …)
         proposal : bootstrap, optimal (Gaussian, affine) or encoder; auto takes optimal where it exists
-        device : auto, cpu or cuda
+        device : auto (the CPU, for now), cpu or cuda
         backend : auto, reference, cpu or cuda; how the particle filter is computed, not what
         checkpoint : a file that the state of training goes to; an interrupted fit called again with the
             same data and options goes on from there and ends at the same parameters
@@ -483,8 +483,8 @@ class LowRankRNN:
 
 
 def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto":  # the GPU kernels have not run on a GPU yet: they have to be asked for
+        return "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"device={name!r} was asked for, and torch sees no CUDA device: use device='cpu'")
     return name
