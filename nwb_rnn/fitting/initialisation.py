@@ -4,8 +4,6 @@
 2. Units with random left vectors in pairs ±m, their kinks at the rim of where the latents go.
 3. Right vectors by ridge regression, so that a z + V φ(M z; h) follows the linear system there.
 4. For counts, a readout by Poisson regression on the smoothed latents.
-
-A good start is worth a hundredfold in iterations (METHODS in the documentation has the measurement).
 """
 
 from __future__ import annotations
