@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,13 +13,10 @@ import xarray as xr
 
 from nwb_rnn.errors import InputError, NotFittedError
 from nwb_rnn.estimators import arrays as array_form
-from nwb_rnn.estimators import matching, posterior, scoring
+from nwb_rnn.estimators import choices, matching, posterior, scoring
 from nwb_rnn.estimators.software import versions
+from nwb_rnn.estimators.training import Fitted, train
 from nwb_rnn.fitting.options import TrainingOptions
-from nwb_rnn.fitting.standardise import Scale
-from nwb_rnn.fitting.start import starting_module
-from nwb_rnn.fitting.trainable import TrainableLowRank
-from nwb_rnn.fitting.trainer import Trainer
 from nwb_rnn.models.canonical import canonical_basis, change_basis, is_canonical
 from nwb_rnn.models.encoder import ConvEncoder
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
@@ -174,12 +170,6 @@ class LowRankRNN:
         InputError : data that cannot be fitted, or options that do not go together.
         DivergenceError : training left the finite numbers; the last good state is kept.
         """
-        matching.check_observations(trials, self.config.observation)
-        data = tensors.from_dataset(trials)
-        description = matching.describe(trials, data.inputs.shape[2])
-        held = None
-        if validation is not None:
-            held = tensors.from_dataset(matching.matched(validation, description, data.inputs.shape[2]))
         proposal = choose(proposal, self.config)
         training = TrainingOptions(
             iterations=iterations,
@@ -191,54 +181,17 @@ class LowRankRNN:
             progress=progress,
             checkpoint=None if checkpoint is None else Path(checkpoint),
             callback=callback,
-            device=_device(device),
-            **_known_options(options),
+            device=choices.device(device),
+            **choices.known_options(options),
         )
-        scale = Scale.of(data) if self.config.observation == "gaussian" else None
-        if scale is not None:
-            data = scale.apply(data)
-            held = None if held is None else scale.apply(held)
-        current = self._current(scale) if start == "current" else None
-        module = starting_module(self.config, data, proposal, start, current)
-        trainer = Trainer(module, data, held, training)
-        finished = None
-        try:
-            trainer.run()
-            finished = trainer.polished(polish)
-        finally:
-            self._take(module, finished, scale, description, trainer.progress.history)
+        current = (self.parameters, self._encoder) if start == "current" else None
+        train(self.config, trials, validation, training, start, polish, current, self._take)
         return self
 
-    def _current(self, scale: Scale | None) -> tuple[LowRankParameters, ConvEncoder | None]:
-        """What the model has now, as training wants it; the model itself stays as it is."""
-        parameters, encoder = self.parameters, copy.deepcopy(self._encoder)
-        if scale is None:
-            return parameters, encoder
-        if encoder is not None:
-            scale.shrink_encoder(encoder)
-        return scale.shrink(parameters), encoder
-
-    def _take(
-        self,
-        module: TrainableLowRank,
-        finished: LowRankParameters | None,
-        scale: Scale | None,
-        description: dict,
-        history: list[dict],
-    ) -> None:
-        """Keep what training reached, in the data's own units and in the canonical basis."""
-        with torch.no_grad():
-            parameters = module.cpu().natural() if finished is None else finished
-            parameters = parameters.map(lambda x: x.detach().cpu().clone())
-        encoder = module.encoder
-        if encoder is not None:
-            encoder.requires_grad_(False)
-        if scale is not None:
-            parameters = scale.restore(parameters)
-            if encoder is not None:
-                scale.restore_encoder(encoder)
-        self._parameters, self._encoder = parameters, encoder
-        self.data_description, self.history = description, list(history)
+    def _take(self, fitted: Fitted) -> None:
+        """Keep what training reached, in the canonical basis."""
+        self._parameters, self._encoder = fitted.parameters, fitted.encoder
+        self.data_description, self.history = fitted.description, fitted.history
         self.software, self.scores = versions(), {}
         self.is_canonical = False
         self.to_canonical()
@@ -291,8 +244,8 @@ class LowRankRNN:
         p = self.parameters
         data = tensors.from_dataset(matching.matched(trials, self.data_description, p.input_weights.shape[1]))
         if held_out_units is not None:
-            data = data.hide_units(self._is_one_of(held_out_units))
-        target = torch.device(_device(device))
+            data = data.hide_units(choices.units_mask(self.unit_ids, held_out_units))
+        target = torch.device(choices.device(device))
         seed = self.config.seed if seed is None else seed
         options = FilterOptions(particles, self._proposal(proposal), backend, resampling)
         encoder = None if self._encoder is None else self._encoder.to(target)
@@ -343,24 +296,10 @@ class LowRankRNN:
         seed = self.config.seed if seed is None else seed
         generator = torch.Generator().manual_seed(seed)
         latents, observed = simulate(self.config, p, torch.as_tensor(inputs, dtype=p.decay.dtype), generator)
+        ids = self.data_description.get("unit_ids", np.arange(observed.shape[2]))
+        attrs = {"bin_size": self.bin_size, "align_to": "simulated", "seed": seed, "source": "simulated"}
         name = "counts" if self.config.observation != "gaussian" else "signal"
-        dataset = xr.Dataset(
-            {
-                name: (("trial", "time", "unit"), np.where(inside[..., None], observed, 0)),
-                "latents": (("trial", "time", "latent"), np.where(inside[..., None], latents, np.nan)),
-                "mask": (("trial", "time"), inside),
-            },
-            coords={
-                "trial": np.arange(trials),
-                "time": time,
-                "unit": np.asarray(self.data_description.get("unit_ids", np.arange(observed.shape[2]))),
-                "latent": np.arange(self.config.rank),
-            },
-            attrs={"bin_size": self.bin_size, "align_to": "simulated", "seed": seed, "source": "simulated"},
-        )
-        if inputs.shape[2]:
-            dataset["inputs"] = (("trial", "time", "input"), inputs)
-        return dataset
+        return posterior.simulated_dataset(name, observed, latents, inside, time, inputs, ids, attrs)
 
     def score(
         self, trials: xr.Dataset, held_out_units: Sequence | None = None, **options
@@ -379,7 +318,7 @@ class LowRankRNN:
         latents = self.infer(given, **options)
         scores = scoring.marginal(latents, given, self.config.observation)
         if held_out_units is not None:
-            held = self._is_one_of(held_out_units).numpy()
+            held = choices.units_mask(self.unit_ids, held_out_units).numpy()
             latents = self.infer(given, held_out_units=held_out_units, **options)
             scores |= scoring.co_smoothing(latents, given, held, self.config.observation)
         self.scores = dict(scores)
@@ -473,26 +412,3 @@ class LowRankRNN:
                 raise InputError("this model has no fitted encoder; use proposal='bootstrap'")
             return "bootstrap"
         return chosen
-
-    def _is_one_of(self, units: Sequence) -> torch.Tensor:
-        wanted = set(np.asarray(units).tolist())
-        unknown = wanted - set(self.unit_ids)
-        if unknown:
-            raise InputError(f"held_out_units names {sorted(unknown)[:5]}, which the model does not have")
-        return torch.tensor([u in wanted for u in self.unit_ids])
-
-
-def _device(name: str) -> str:
-    if name == "auto":  # the GPU kernels have not run on a GPU yet: they have to be asked for
-        return "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device={name!r} was asked for, and torch sees no CUDA device: use device='cpu'")
-    return name
-
-
-def _known_options(options: dict) -> dict:
-    known = TrainingOptions.__dataclass_fields__
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise InputError(f"fit does not know {', '.join(unknown)}; it knows {', '.join(known)}")
-    return options

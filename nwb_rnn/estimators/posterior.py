@@ -155,3 +155,40 @@ def trial_mask(trials: xr.Dataset) -> np.ndarray:
     after = np.cumsum(seen, axis=1) > 0
     before = np.cumsum(seen[:, ::-1], axis=1)[:, ::-1] > 0
     return after & before
+
+
+def simulated_dataset(
+    name: str,
+    observed: np.ndarray,
+    latents: np.ndarray,
+    inside: np.ndarray,
+    time: np.ndarray,
+    inputs: np.ndarray,
+    unit_ids,
+    attrs: dict,
+) -> xr.Dataset:
+    """Simulated trials as a Dataset shaped like recorded ones, with the latents that made them.
+
+    Parameters
+    ----------
+    name : counts or signal
+    observed, latents, inputs : (trial, time, unit), (trial, time, latent), (trial, time, input)
+    inside : (trial, time), False past the end of a trial
+    """
+    dataset = xr.Dataset(
+        {
+            name: (("trial", "time", "unit"), np.where(inside[..., None], observed, 0)),
+            "latents": (("trial", "time", "latent"), np.where(inside[..., None], latents, np.nan)),
+            "mask": (("trial", "time"), inside),
+        },
+        coords={
+            "trial": np.arange(len(observed)),
+            "time": time,
+            "unit": np.asarray(unit_ids),
+            "latent": np.arange(latents.shape[2]),
+        },
+        attrs=attrs,
+    )
+    if inputs.shape[2]:
+        dataset["inputs"] = (("trial", "time", "input"), inputs)
+    return dataset

@@ -1,0 +1,93 @@
+"""From trials to fitted parameters: the path that `LowRankRNN.fit` walks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import xarray as xr
+
+from nwb_rnn.estimators import matching
+from nwb_rnn.fitting.options import TrainingOptions
+from nwb_rnn.fitting.standardise import Scale
+from nwb_rnn.fitting.start import starting_module
+from nwb_rnn.fitting.trainable import TrainableLowRank
+from nwb_rnn.fitting.trainer import Trainer
+from nwb_rnn.models.encoder import ConvEncoder
+from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
+from nwb_rnn.smc import trials as tensors
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training reached, in the units of the data; `description` is what a model remembers of them."""
+
+    parameters: LowRankParameters
+    encoder: ConvEncoder | None
+    history: list[dict]
+    description: dict
+
+
+def train(
+    config: LowRankConfig,
+    trials: xr.Dataset,
+    validation: xr.Dataset | None,
+    options: TrainingOptions,
+    start: str,
+    polish: int,
+    current: tuple[LowRankParameters, ConvEncoder | None] | None,
+    keep: Callable[[Fitted], None],
+) -> None:
+    """Fit, and hand what was reached to `keep`, also when training is interrupted or diverges.
+
+    Parameters
+    ----------
+    current : the parameters and encoder to go on from where start="current"; they stay as they are
+    """
+    matching.check_observations(trials, config.observation)
+    data = tensors.from_dataset(trials)
+    description = matching.describe(trials, data.inputs.shape[2])
+    held = None
+    if validation is not None:
+        held = tensors.from_dataset(matching.matched(validation, description, data.inputs.shape[2]))
+    scale = Scale.of(data) if config.observation == "gaussian" else None
+    if scale is not None:
+        data = scale.apply(data)
+        held = None if held is None else scale.apply(held)
+    if current is not None:
+        current = _copied(*current, scale)
+    module = starting_module(config, data, options.proposal, start, current)
+    trainer = Trainer(module, data, held, options)
+    finished = None
+    try:
+        trainer.run()
+        finished = trainer.polished(polish)
+    finally:
+        keep(Fitted(*_reached(module, finished, scale), list(trainer.progress.history), description))
+
+
+def _copied(parameters: LowRankParameters, encoder: ConvEncoder | None, scale: Scale | None):
+    """What training starts from, in standard units; the model keeps its own."""
+    encoder = copy.deepcopy(encoder)
+    if scale is None:
+        return parameters, encoder
+    if encoder is not None:
+        scale.shrink_encoder(encoder)
+    return scale.shrink(parameters), encoder
+
+
+def _reached(module: TrainableLowRank, finished: LowRankParameters | None, scale: Scale | None):
+    """Parameters and encoder in the data's own units."""
+    with torch.no_grad():
+        parameters = module.cpu().natural() if finished is None else finished
+        parameters = parameters.map(lambda x: x.detach().cpu().clone())
+    encoder = module.encoder
+    if encoder is not None:
+        encoder.requires_grad_(False)
+    if scale is not None:
+        parameters = scale.restore(parameters)
+        if encoder is not None:
+            scale.restore_encoder(encoder)
+    return parameters, encoder
