@@ -7,7 +7,8 @@ from simulated_world import SMALL_FIT, run, small_session
 
 import nwb_rnn as nr
 from nwb_rnn.cli import stored
-from nwb_rnn.storage import load_latents
+from nwb_rnn.storage import load_fixed_points, load_latents
+from nwb_rnn.storage.reading import contents
 
 COMMANDS = ("inspect", "fit", "simulate", "fixed-points", "report", "validate", "demo")
 
@@ -96,6 +97,22 @@ def test_fixed_points_as_a_table(fitted, tmp_path):
     rows = path.read_text(encoding="utf-8").splitlines()
     assert rows[0].startswith("point,z1,z2,kind,stable")
     assert len(rows) == 1 + len(nr.load(fitted[1]).fixed_points())
+
+
+def test_fixed_points_are_added_to_the_file_of_their_model(fitted, tmp_path):
+    path = tmp_path / "model.nwb"
+    nr.write(path, nr.load(fitted[1]), dandi=False, session_start_time="2024-03-01T10:30:00+01:00")
+    before = nr.load(path).to_arrays()
+    assert "added low_rank_rnn_fixed_points" in run("fixed-points", path)
+    assert "holds low_rank_rnn_fixed_points already" in run("fixed-points", path)
+    assert "added again" in run("fixed-points", path, "--method=newton", "--add-as=again")
+    assert "added" not in run("fixed-points", path, "--no-add")
+    assert contents(path)["fixed_points"] == ["again", "low_rank_rnn_fixed_points"]
+    usual = load_fixed_points(path)
+    np.testing.assert_array_equal(usual["location"], nr.load(path).fixed_points().location)
+    assert load_fixed_points(path, "again")["method"] != usual["method"]
+    for name, value in nr.load(path).to_arrays().items():
+        np.testing.assert_array_equal(value, before[name])
 
 
 def test_simulated_trials_as_a_dataset_are_the_models_own(fitted, tmp_path):

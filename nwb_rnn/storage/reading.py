@@ -81,16 +81,38 @@ def load_fixed_points(path: str | os.PathLike, name: str | None = None) -> dict[
         return stored_fixed_points(container)
 
 
+def contents(path: str | os.PathLike) -> dict[str, list[str]]:
+    """Names of the models, sets of latents and tables of fixed points that a file holds."""
+    import_module("ndx_latent_dynamics")
+    kinds = {"models": KINDS, "latents": ("TrialAlignedLatents",), "fixed_points": ("FixedPointTable",)}
+    with open_nwb(path) as nwbfile:
+        held = [(type_of(item), item.name) for item in nwbfile.objects.values()]
+    return {what: sorted(name for kind, name in held if kind in types) for what, types in kinds.items()}
+
+
 @contextmanager
 def _chosen(path: str | os.PathLike, kinds: tuple[str, ...], name: str | None, what: str) -> Iterator[Any]:
     """The one object of these types in a file, or the one with this name."""
     import_module("ndx_latent_dynamics")
     with open_nwb(path) as nwbfile:
         found = [item for item in nwbfile.objects.values() if type_of(item) in kinds]
-        wanted = [item for item in found if name in (None, item.name, _model_name(item))]
+        wanted = _named(found, name)
         if len(wanted) != 1:
             raise StorageError(_refusal(public_location(path), [i.name for i in found], name, what))
         yield wanted[0]
+
+
+def _named(found: list[Any], name: str | None) -> list[Any]:
+    """Those that a name, of an object or of its model, may stand for."""
+    exact = [item for item in found if item.name == name]
+    if exact:
+        return exact
+    wanted = [item for item in found if name in (None, _model_name(item))]
+    models = {_model_name(item) for item in wanted}
+    if len(wanted) > 1 and len(models) == 1:  # several tables of one model: the one with the usual name
+        usual = [item for item in wanted if item.name == f"{next(iter(models))}_fixed_points"]
+        return usual or wanted
+    return wanted
 
 
 def _model_name(item: Any) -> str | None:

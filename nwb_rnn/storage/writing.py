@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -42,7 +43,7 @@ class Results:
 
     model: Any
     latents: xarray.Dataset | None
-    fixed_points: FixedPoints | None
+    fixed_points: FixedPoints | Mapping[str, FixedPoints] | None
     simulation: xarray.Dataset | None
     name: str
     module: str | None
@@ -51,11 +52,19 @@ class Results:
         given = (self.model, self.latents, self.fixed_points, self.simulation)
         if all(part is None for part in given):
             raise InputError("nothing to write: give model=, latents=, fixed_points= or simulation=")
-        for label, text in (("name", self.name), ("module", self.module)):
+        tables = [("fixed_points", table) for table in self.tables]
+        for label, text in (("name", self.name), ("module", self.module), *tables):
             if text is not None and (not text or "/" in text or ":" in text):
                 raise InputError(f"{label}={text!r} must be a text without slashes and colons")
         if self.latents is not None:
             result_form.check_latents(self.latents)
+
+    @property
+    def tables(self) -> Mapping[str, FixedPoints]:
+        """Tables of fixed points by their names in the file."""
+        if isinstance(self.fixed_points, Mapping):
+            return self.fixed_points
+        return {} if self.fixed_points is None else {f"{self.name}_fixed_points": self.fixed_points}
 
 
 def write(
@@ -63,7 +72,7 @@ def write(
     model: Any = None,
     *,
     latents: xarray.Dataset | None = None,
-    fixed_points: FixedPoints | None = None,
+    fixed_points: FixedPoints | Mapping[str, FixedPoints] | None = None,
     simulation: xarray.Dataset | None = None,
     source: Recording | str | os.PathLike | None = None,
     overwrite: bool = False,
@@ -82,7 +91,8 @@ def write(
     path : the file, or a folder: then a derivative gets the name of `derivative_name` in it
     model : a fitted LowRankRNN, RateRNN or TaskRNN
     latents : what ``model.infer(trials)`` returned; written aligned to trials, and in session time
-    fixed_points : what ``model.fixed_points()`` returned
+    fixed_points : what ``model.fixed_points()`` returned; several, such as one for each input, as a dict
+        of table name -> fixed points
     simulation : what ``model.simulate(...)`` returned
     source : the recording that the results belong to (or path or address of its NWB file, or an open
         `pynwb.NWBFile`). None makes a file with metadata and results only
@@ -241,17 +251,17 @@ def _add(nwbfile: Any, results: Results, origin: model_form.Origin) -> list[Drop
     """Put results into a file in memory; returns what was left out."""
     ids, observed = _observed(results)
     table = regions.unit_table(nwbfile, ids, observed)
-    module = _module(nwbfile, results.module or regions.default_module(nwbfile, table))
     name, notes = results.name, []
-    stored = module.data_interfaces.get(name)
+    stored = _stored(nwbfile, name) if results.model is None else None
+    beside = None if stored is None else stored.parent.name
+    module = _module(nwbfile, results.module or beside or regions.default_module(nwbfile, table))
     if results.model is not None:
         units = regions.region("observed_units", "the units that were fitted", ids, table)
         stored = _put(module, model_form.model_container(results.model, name, origin, units))
     if results.latents is not None:
         notes += _add_latents(nwbfile, module, results, stored, table)
-    if results.fixed_points is not None:
-        points = result_form.fixed_point_container(results.fixed_points, f"{name}_fixed_points", stored)
-        _put(module, points)
+    for table_name, points in results.tables.items():
+        _put(module, result_form.fixed_point_container(points, table_name, stored))
     if results.simulation is not None:
         _put(module, result_form.simulation_table(results.simulation, f"{name}_simulation"))
     return notes
@@ -274,6 +284,12 @@ def _add_latents(nwbfile: Any, module: Any, results: Results, stored: Any, table
     if series is not None:
         _put(module, series)
     return notes
+
+
+def _stored(nwbfile: Any, name: str) -> Any:
+    """The model of that name that the file holds already, or None."""
+    found = (item for item in nwbfile.objects.values() if regions.type_of(item) in model_form.KINDS)
+    return next((item for item in found if item.name == name), None)
 
 
 def _observed(results: Results) -> tuple[Any, str]:
