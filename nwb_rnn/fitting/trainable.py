@@ -27,22 +27,54 @@ class TrainableLowRank(nn.Module):
         self.initial_raw = nn.Parameter(_raw_cholesky(start.initial_cholesky))
         if start.observation_noise is not None:
             self.log_observation_noise = nn.Parameter(torch.log(start.observation_noise))
-        if config.noise == "diagonal":
-            eye = torch.eye(config.rank)
-            self.transition_raw.register_hook(lambda g: g * eye.to(g))
 
     def natural(self) -> LowRankParameters:
         """The parameters that the equations use."""
         values = {name: getattr(self, name) for name in _FREE}
         values |= {name: getattr(self, name) for name in _OPTIONAL if hasattr(self, name)}
-        if hasattr(self, "log_observation_noise"):
-            values["observation_noise"] = torch.exp(self.log_observation_noise)
+        decay, transition, initial, noise = _Natural.apply(
+            self.decay_logit,
+            self.transition_raw,
+            self.initial_raw,
+            getattr(self, "log_observation_noise", None),
+            self.config.noise == "diagonal",
+        )
         return LowRankParameters(
-            decay=torch.sigmoid(self.decay_logit),
-            transition_cholesky=_cholesky(self.transition_raw),
-            initial_cholesky=_cholesky(self.initial_raw),
+            decay=decay,
+            transition_cholesky=transition,
+            initial_cholesky=initial,
+            observation_noise=noise,
             **values,
         )
+
+
+class _Natural(torch.autograd.Function):
+    """Logit, two factors with a log diagonal and a log, in one step: as four they cost more than the network.
+
+    With `diagonal` noise only the diagonal of the transition factor gets a gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, logit, transition, initial, log_noise, diagonal):
+        noise = None if log_noise is None else torch.exp(log_noise)
+        natural = torch.sigmoid(logit), _cholesky(transition), _cholesky(initial), noise
+        ctx.diagonal = diagonal
+        ctx.save_for_backward(*natural)
+        return natural
+
+    @staticmethod
+    def backward(ctx, on_decay, on_transition, on_initial, on_noise):
+        decay, transition, initial, noise = ctx.saved_tensors
+        on_transition, on_initial = _pull_factor(transition, on_transition), _pull_factor(initial, on_initial)
+        if ctx.diagonal:
+            on_transition = torch.diag(torch.diagonal(on_transition))
+        on_log_noise = None if noise is None else on_noise * noise
+        return on_decay * decay * (1 - decay), on_transition, on_initial, on_log_noise, None
+
+
+def _pull_factor(factor: Tensor, gradient: Tensor) -> Tensor:
+    """From the gradient on a Cholesky factor to that on its raw form."""
+    return torch.tril(gradient, -1) + torch.diag(torch.diagonal(gradient) * torch.diagonal(factor))
 
 
 def _raw_cholesky(factor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from nwb_rnn.errors import DivergenceError, InputError
 from nwb_rnn.fitting import checkpoint as checkpoints
 from nwb_rnn.fitting.interruption import interruptible
+from nwb_rnn.fitting.optimiser import ScaledAdam
 from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.particle_em import polish
 from nwb_rnn.fitting.trainable import TrainableLowRank
@@ -59,11 +60,7 @@ class Trainer:
         self._print = self._fingerprint(trials, validation)
         self.trials = trials.to(device, dtype)
         self.validation = None if validation is None else validation.to(device, dtype)
-        by_size: dict[float, list] = {}  # few groups: each costs an optimiser's overhead in every step
-        for name, parameter in module.named_parameters():
-            by_size.setdefault(_step_size(name, parameter), []).append(parameter)
-        groups = [{"params": members, "size": size} for size, members in by_size.items()]
-        self.optimiser = torch.optim.Adam(groups, lr=options.learning_rate, fused=True)
+        self.optimiser = ScaledAdam(module, _step_size)
         self.generator = torch.Generator(device).manual_seed(2 * module.config.seed + 1)
         self.progress = _Progress()
         self._good = self._state()
@@ -158,17 +155,13 @@ class Trainer:
 
     def _step(self) -> None:
         batch = self._batch()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate() * group["size"]
-        self.optimiser.zero_grad(set_to_none=True)
         value = self.objective(batch, self.options.particles, self.generator).sum()
         value = value / (batch.mask.amax(-1) > 0).sum()
-        (-value).backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.options.clip_norm)
-        if not bool(torch.isfinite(value) & torch.isfinite(norm)):
+        gradients = torch.autograd.grad(-value, self.optimiser.parameters, allow_unused=True)
+        norm = self.optimiser.step(gradients, self._learning_rate(), self.options.clip_norm)
+        if not bool(torch.isfinite(value + norm)):
             self._recover()
             return
-        self.optimiser.step()
         self._objective = value.detach()
         self.progress.iteration += 1
 
@@ -258,9 +251,7 @@ class Trainer:
 
     def _state(self) -> tuple[dict[str, Tensor], dict]:
         tensors = {f"module.{k}": v.clone() for k, v in self.module.state_dict().items()}
-        for i, parameter in enumerate(self.module.parameters()):
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"adam.{i}.{key}"] = value.clone()
+        tensors |= {f"adam.{key}": value for key, value in self.optimiser.state().items()}
         tensors["generator"] = self.generator.get_state().clone()
         facts = asdict(self.progress)
         facts["history"] = list(facts["history"])
@@ -269,14 +260,7 @@ class Trainer:
     def _restore(self, state: tuple[dict[str, Tensor], dict]) -> None:
         tensors, facts = state
         self.module.load_state_dict(_part(tensors, "module."))
-        for i, parameter in enumerate(self.module.parameters()):
-            values = _part(tensors, f"adam.{i}.")
-            if values:
-                self.optimiser.state[parameter] = {
-                    k: v.to(parameter.device).clone() for k, v in values.items()
-                }
-            else:
-                self.optimiser.state.pop(parameter, None)
+        self.optimiser.restore(_part(tensors, "adam."))
         self.generator.set_state(tensors["generator"].cpu())
         history = list(facts["history"])
         for name, value in facts.items():

@@ -49,7 +49,7 @@ class ConvEncoder(nn.Module):
         for i, convolution in enumerate(self.convolutions):
             if i:
                 x = torch.nn.functional.gelu(x)
-            x = convolution(self._pad(x, convolution.kernel_size[0]))
+            x = _convolve(self._pad(x, convolution.kernel_size[0]), convolution)
         mean, log_precision = x.transpose(1, 2).chunk(2, dim=-1)
         # a soft ceiling: precision stays within e^±8 of one latent standard deviation
         precision = torch.exp(8 * torch.tanh(log_precision / 8)) * (share > 0)
@@ -61,6 +61,32 @@ class ConvEncoder(nn.Module):
     def _pad(self, x: Tensor, kernel: int) -> Tensor:
         left = kernel - 1 if self.causal else kernel // 2
         return torch.nn.functional.pad(x, (left, kernel - 1 - left))
+
+
+def _convolve(x: Tensor, layer: nn.Conv1d) -> Tensor:
+    if x.requires_grad or x.device.type != "cpu":
+        return layer(x)
+    return _OfData.apply(x, layer.weight, layer.bias)
+
+
+class _OfData(torch.autograd.Function):
+    """A convolution of data, which need no gradient.
+
+    The gradient on its weights is a convolution too, with trials in the place of channels; on a CPU that
+    takes half the time of torch's own.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x)
+        return torch.nn.functional.conv1d(x, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        on_weight = torch.nn.functional.conv1d(x.transpose(0, 1), gradient.transpose(0, 1)).transpose(0, 1)
+        return None, on_weight, gradient.sum((0, 2))
 
 
 def _initialise(convolution: nn.Conv1d, generator: torch.Generator) -> None:
