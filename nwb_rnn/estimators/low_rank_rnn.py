@@ -216,6 +216,7 @@ class LowRankRNN:
         particles: int = 256,
         samples: int = 64,
         held_out_units: Sequence | None = None,
+        until: float | None = None,
         proposal: str = "auto",
         resampling: str = "systematic",
         seed: int | None = None,
@@ -231,6 +232,7 @@ class LowRankRNN:
         particles : K of the filter
         samples : trajectories drawn by backward simulation for kind="smoothed"
         held_out_units : ids of units whose recording is not looked at; `rates` predicts them all the same
+        until : time, s; the recording is not looked at from there on, and `rates` is a forecast
         proposal : as in `fit`; auto takes optimal or the fitted encoder, else bootstrap
 
         Returns
@@ -245,6 +247,8 @@ class LowRankRNN:
         data = tensors.from_dataset(matching.matched(trials, self.data_description, p.input_weights.shape[1]))
         if held_out_units is not None:
             data = data.hide_units(choices.units_mask(self.unit_ids, held_out_units))
+        if until is not None:
+            data = data.hide_from(int(np.searchsorted(trials["time"].values, until)))
         target = torch.device(choices.device(device))
         seed = self.config.seed if seed is None else seed
         options = FilterOptions(particles, self._proposal(proposal), backend, resampling)

@@ -65,6 +65,12 @@ class TrialTensors:
         keep = (~hidden).to(self.observed.dtype)
         return _with_patterns(self.observed * keep, self.mask.expand_as(self.observed) * keep, self)
 
+    def hide_from(self, hidden: int) -> TrialTensors:
+        """The same trials, as long as before, with no bin observed from number `hidden` on."""
+        keep = (torch.arange(self.observed.shape[1], device=self.observed.device) < hidden)[None, :, None]
+        keep = keep.to(self.observed.dtype)
+        return replace(_with_patterns(self.observed * keep, self.mask * keep, self), lengths=self.lengths)
+
     def to(self, device: torch.device, dtype: torch.dtype) -> TrialTensors:
         return TrialTensors(
             observed=self.observed.to(device, dtype),
