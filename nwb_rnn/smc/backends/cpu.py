@@ -134,21 +134,25 @@ class _Passes:
 
         def work(first, last):
             first, last = self.edges[first], self.edges[last]
+            shared = *self._shared, cpu_problem.work(problem, self.model)
             if adapted:
-                cpu_forward.adapted(self.kernels, self.block, *self._shared, drawing, first, last)
+                cpu_forward.adapted(self.kernels, self.block, *shared, drawing, first, last)
             else:
-                cpu_forward.weighted(self.kernels, self.block, *self._shared, drawing, counts, first, last)
+                cpu_forward.weighted(self.kernels, self.block, *shared, drawing, counts, first, last)
 
         _in_threads(work, self.chunks)
         shape = problem.noise.shape
+        batch, bins, particles, rank = shape
         increments, latents, log_weights, _, ancestors, _ = (torch.from_numpy(x) for x in self.path)
+        latents = latents.reshape(batch, bins, rank, -1)[..., :particles]
+        log_weights = log_weights.reshape(batch, bins, -1)[..., :particles]
         if adapted and problem.resampling != "none":
-            log_weights = torch.full_like(log_weights, -np.log(shape[2]))
+            log_weights = torch.full_like(log_weights, -np.log(particles))
         return (
-            increments.reshape(shape[:2]),
-            latents.reshape(*shape[:2], shape[3], shape[2]).transpose(2, 3).contiguous(),
-            log_weights.reshape(shape[:3]),
-            ancestors.reshape(shape[:3]),
+            increments.reshape(batch, bins),
+            latents.transpose(2, 3).contiguous(),
+            log_weights.contiguous(),
+            ancestors.reshape(batch, bins, particles),
         )
 
     def backward(self, on_increments: Tensor) -> dict[str, Tensor]:
@@ -159,7 +163,8 @@ class _Passes:
         loop = cpu_backward.adapted if problem.inputs.proposal.adapted else cpu_backward.weighted
 
         def work(first, last):
-            loop(self.kernels, *self._shared, adjoint, sums, local, self.edges, first, last)
+            shared = *self._shared, cpu_problem.work(problem, self.model)
+            loop(self.kernels, *shared, adjoint, sums, local, self.edges, first, last)
 
         _in_threads(work, self.chunks)
         total = Sums(*(x.sum(axis=0) for x in sums))

@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
+from nwb_rnn.smc.backends import cpu_rows as rows
 from nwb_rnn.smc.backends import cpu_steps as steps
 from nwb_rnn.smc.backends.cpu_compile import call
-from nwb_rnn.smc.backends.cpu_steps import OPTIONS
+from nwb_rnn.smc.backends.cpu_steps import LOOP
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def pull_transition(retreat, network, on_network, decay, latents, on_means, on_latents, particles):
     """Adjoint of `transition`; returns the gradient on decay."""
     stride = latents.shape[1]
     call(retreat, network, on_network, network.shape[0], latents, on_means, on_latents, particles, stride)
     on_decay = 0.0
     for r in range(latents.shape[0]):
-        for k in range(particles):
-            on_decay += on_means[r, k] * latents[r, k]
-            on_latents[r, k] += decay * on_means[r, k]
+        on_decay += rows.dot(on_means[r], latents[r])
+        rows.add_scaled(on_latents[r], decay, on_means[r])
     return on_decay
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def add_initial(on_means, on_initial):
     for r in range(on_means.shape[0]):
-        for k in range(on_means.shape[1]):
-            on_initial[r] += on_means[r, k]
+        on_initial[r] += rows.total(on_means[r])
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def adapted(
-    kernels, model, data, proposal, path, lengths, scheme, on_increments, sums, local, edges, first, last
+    kernels,
+    model,
+    data,
+    proposal,
+    path,
+    lengths,
+    scheme,
+    work,
+    on_increments,
+    sums,
+    local,
+    edges,
+    first,
+    last,
 ):
     """Chunks `first`..`last` − 1; chunk c holds trials edges[c]..edges[c + 1] − 1."""
     rank, particles = model.initial_mean.shape[0], path.ancestors.shape[1]
     bins = path.ancestors.shape[0] // lengths.shape[0]
-    network = model.network.copy()
-    shape, like = (rank, particles), network.dtype
-    on_latents, on_means = np.zeros(shape, like), np.zeros(shape, like)
-    chosen, on_chosen = np.zeros(shape, like), np.zeros(shape, like)
-    on_weights, on_log_weights = np.zeros(particles, like), np.zeros(particles, like)
-    work = np.zeros(particles, like)
+    network = work.network
+    on_latents, on_means, chosen, on_chosen = work.grids[0], work.grids[1], work.grids[2], work.grids[3]
+    on_weights, on_log_weights, row = work.rows[0], work.rows[1], work.rows[2]
     for c in range(first, last):
         on_network = sums.network[c]
         for b in range(edges[c], edges[c + 1]):
             steps.clear(on_latents)
-            steps.fill(on_log_weights, 0.0)
+            rows.fill(on_log_weights, 0.0)
             for i in range(b * bins + lengths[b] - 1, b * bins - 1, -1):
                 kind = proposal.kind[i]
                 steps.pull_increment(path.weights[i], scheme, on_increments[i], on_log_weights, on_weights)
@@ -65,11 +73,12 @@ def adapted(
                 )
                 steps.clear(on_means)
                 steps.scatter(on_chosen, path.ancestors[i], on_means)
-                local.weight_constant[i] = steps.pull_adapted_weights(
+                local.weight_constant[i] = rows.total(on_weights)
+                steps.pull_adapted_weights(
                     proposal.weight_linear[i],
                     proposal.metric[kind],
                     path.means[i],
-                    work,
+                    row,
                     on_weights,
                     on_means,
                     local.weight_linear[i],
@@ -100,30 +109,40 @@ def adapted(
                 )
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def weighted(
-    kernels, model, data, proposal, path, lengths, scheme, on_increments, sums, local, edges, first, last
+    kernels,
+    model,
+    data,
+    proposal,
+    path,
+    lengths,
+    scheme,
+    work,
+    on_increments,
+    sums,
+    local,
+    edges,
+    first,
+    last,
 ):
     """As `adapted`, for a proposal that is weighted after the draw."""
     rank, particles = model.initial_mean.shape[0], path.ancestors.shape[1]
     bins = path.ancestors.shape[0] // lengths.shape[0]
-    network, readout = model.network.copy(), model.readout.copy()
-    shape, like = (rank, particles), network.dtype
-    latents, on_latents, on_means = np.zeros(shape, like), np.zeros(shape, like), np.zeros(shape, like)
-    on_parents, from_score = np.zeros(shape, like), np.zeros(shape, like)
-    on_weights, on_log_weights = np.zeros(particles, like), np.zeros(particles, like)
-    slots, source = np.zeros(particles, np.int64), np.zeros(particles, np.int64)
-    work = np.zeros(particles, like)
+    network, readout, stride = work.network, work.readout, path.latents.shape[2]
+    latents, on_latents, on_means = work.grids[0], work.grids[1], work.grids[2]
+    on_parents, from_score, difference = work.grids[3], work.grids[4], work.grids[5]
+    on_weights, on_log_weights, row = work.rows[0], work.rows[1], work.rows[2]
+    slots, source = work.places[0], work.places[1]
     for c in range(first, last):
         on_network, on_readout = sums.network[c], sums.readout[c]
         for b in range(edges[c], edges[c + 1]):
             steps.clear(on_latents)
-            steps.fill(on_log_weights, 0.0)
+            rows.fill(on_log_weights, 0.0)
             for i in range(b * bins + lengths[b] - 1, b * bins - 1, -1):
                 kind = proposal.kind[i]
                 steps.pull_increment(path.weights[i], scheme, on_increments[i], on_log_weights, on_weights)
-                for k in range(particles):
-                    local.log_ratio[i] += on_weights[k]
+                local.log_ratio[i] = rows.total(on_weights)
                 steps.set_base(model.readout_inputs, data.filtered[i], readout, rank + 3)
                 steps.set_bin(data.observed[i], data.mask[i], readout, rank + 5)
                 steps.pull_log_noise(data.mask[i], local.log_ratio[i], sums.log_noise[c])
@@ -136,7 +155,7 @@ def weighted(
                     on_weights,
                     from_score,
                     particles,
-                    particles,
+                    stride,
                 )
                 steps.pull_base(
                     model.readout_inputs,
@@ -148,14 +167,14 @@ def weighted(
                     local.filtered[i],
                 )
                 for r in range(rank):
-                    for k in range(particles):
-                        on_latents[r, k] += from_score[r, k]
+                    rows.add_scaled(on_latents[r], 1.0, from_score[r])
                 steps.clear(on_means)
                 steps.pull_proposal_ratio(
                     proposal.metric[kind],
                     path.latents[i],
                     path.means[i],
-                    work,
+                    difference,
+                    row,
                     on_weights,
                     on_latents,
                     on_means,

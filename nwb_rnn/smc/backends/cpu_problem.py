@@ -11,8 +11,9 @@ from torch import Tensor
 from nwb_rnn.smc.backends import cpu_readout, cpu_steps
 from nwb_rnn.smc.backends.cpu_compile import revision
 from nwb_rnn.smc.backends.cpu_lanes import REGISTER_BYTES
+from nwb_rnn.smc.backends.cpu_rows import padded
 from nwb_rnn.smc.backends.cpu_spec import KernelSpec
-from nwb_rnn.smc.backends.cpu_tables import Data, Local, Model, Path, Proposal, Sums
+from nwb_rnn.smc.backends.cpu_tables import Data, Local, Model, Path, Proposal, Sums, Work
 from nwb_rnn.smc.sequence import SequenceInputs
 
 SCHEMES = {
@@ -36,6 +37,11 @@ class Problem:
     @property
     def lanes(self) -> int:
         return REGISTER_BYTES // self.noise.element_size()
+
+    @property
+    def stride(self) -> int:
+        """Length of a row of particles."""
+        return padded(self.noise.shape[2], self.noise.element_size())
 
     @property
     def one_to_one(self) -> bool:
@@ -139,7 +145,7 @@ def data(problem: Problem) -> Data:
         observed=_rows(inputs.observed),
         mask=_rows(inputs.mask),
         filtered=_rows(inputs.filtered),
-        noise=_particles(problem.noise),
+        noise=_particles(problem),
         uniforms=_rows(problem.uniforms),
     )
 
@@ -166,13 +172,27 @@ def path(problem: Problem) -> Path:
         ancestors = torch.empty(rows, particles, dtype=torch.int64)
     else:
         ancestors = problem.ancestors.reshape(rows, particles).clone()
+    stride = problem.stride
     return Path(
         log_increments=like.new_empty(rows).numpy(),
-        latents=like.new_empty(rows, rank, particles).numpy(),
-        log_weights=like.new_empty(rows, particles).numpy(),
-        weights=like.new_empty(rows, particles).numpy(),
+        latents=like.new_empty(rows, rank, stride).numpy(),
+        log_weights=like.new_empty(rows, stride).numpy(),
+        weights=like.new_empty(rows, stride).numpy(),
         ancestors=ancestors.numpy(),
-        means=like.new_empty(rows, rank, particles).numpy(),
+        means=like.new_zeros(rows, rank, stride).numpy(),
+    )
+
+
+def work(problem: Problem, made: Model) -> Work:
+    particles, rank = problem.noise.shape[2:]
+    network, readout = problem.packs(*made.network.shape), problem.packs(*made.readout.shape)
+    network[...], readout[...] = made.network, made.readout
+    return Work(
+        network=network,
+        readout=readout,
+        grids=problem.packs(6, rank, problem.stride),
+        rows=problem.packs(4, problem.stride),
+        places=np.zeros((2, particles), np.int64),
     )
 
 
@@ -280,10 +300,12 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def _particles(tensor: Tensor) -> np.ndarray:
-    """(B, T, K, R) as (B·T, R, K)."""
-    batch, bins, particles, rank = tensor.shape
-    return array(tensor.transpose(2, 3)).reshape(batch * bins, rank, particles)
+def _particles(problem: Problem) -> np.ndarray:
+    """The noise (B, T, K, R) as rows (B·T, R, K')."""
+    batch, bins, particles, rank = problem.noise.shape
+    found = problem.noise.new_zeros(batch, bins, rank, problem.stride)
+    found[..., :particles] = problem.noise.transpose(2, 3)
+    return found.numpy().reshape(batch * bins, rank, -1)
 
 
 def _rows(tensor: Tensor) -> np.ndarray:

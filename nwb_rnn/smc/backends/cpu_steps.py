@@ -1,7 +1,6 @@
 """The steps of one bin in the CPU backend and their adjoints, each a loop over the particles of a trial.
 
-Particle arrays are (R, K), or (R, stride) with room for more; matrices (R·R,) are flat. The innermost loops
-run over particles, which lie side by side.
+Particle arrays are (R, K') and weights (K',), rows of `cpu_rows` for K particles; matrices (R·R,) are flat.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import math
 import numpy as np
 from numba import njit
 
+from nwb_rnn.smc.backends import cpu_rows as rows
+
 # no flag that lets the compiler assume away NaN or inf
 OPTIONS = {
     "nogil": True,
@@ -18,33 +19,32 @@ OPTIONS = {
     "error_model": "numpy",
     "fastmath": {"contract", "nsz", "reassoc"},
 }
+# a loop that allocates nothing counts no references to the parts of arrays that it passes on
+LOOP = OPTIONS | {"_nrt": False}
 NONE, SYSTEMATIC, MULTINOMIAL = 0, 1, 2
 
 _LOG_FACTORIALS = np.array([math.lgamma(n + 1.0) for n in range(256)])
 
 
-@njit(**OPTIONS)
-def copy(source, target, particles):
-    """Copy the first K columns."""
+@njit(**LOOP)
+def copy(source, target):
     for r in range(target.shape[0]):
-        for k in range(particles):
-            target[r, k] = source[r, k]
+        rows.copy(target[r], source[r])
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def clear(target):
     for r in range(target.shape[0]):
-        for k in range(target.shape[1]):
-            target[r, k] = 0
+        rows.fill(target[r], 0.0)
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def fill(target, value):
     for i in range(target.shape[0]):
         target[i] = value
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def gather(source, index, target):
     """target[:, k] = source[:, index[k]]"""
     for r in range(target.shape[0]):
@@ -52,7 +52,7 @@ def gather(source, index, target):
             target[r, k] = source[r, index[k]]
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def scatter(source, index, target):
     """target[:, index[k]] += source[:, k], the adjoint of `gather`."""
     for r in range(source.shape[0]):
@@ -60,13 +60,13 @@ def scatter(source, index, target):
             target[r, index[k]] += source[r, k]
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def count_up(target):
     for i in range(target.shape[0]):
         target[i] = i
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def set_base(input_weights, filtered, pack, row):
     """Row of the pack = W v, for as many units as it has; nothing without input weights."""
     if input_weights.shape[0] == 0:
@@ -80,7 +80,7 @@ def set_base(input_weights, filtered, pack, row):
                 pack[i, row, w] += input_weights[u, i * lanes + w] * filtered[u]
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def pull_base(input_weights, filtered, on_pack, row, on_weights, on_current, on_filtered):
     """Adjoint of `set_base`; moves the gradient in the pack to `on_current`."""
     if input_weights.shape[0] == 0:
@@ -99,28 +99,25 @@ def pull_base(input_weights, filtered, on_pack, row, on_weights, on_current, on_
             on_pack[i, row, w] = 0
 
 
-@njit(**OPTIONS)
-def log_mean_weight(log_weights, weights):
+@njit(**LOOP)
+def log_mean_weight(log_weights, weights, particles):
     """The log of the sum of the weights; they are divided by it, in logarithms and in `weights`."""
     highest = log_weights[0]
-    for k in range(1, log_weights.shape[0]):
+    for k in range(1, particles):
         if not log_weights[k] <= highest:  # a NaN wins
             highest = log_weights[k]
-    total = 0.0
-    for k in range(log_weights.shape[0]):
-        weights[k] = math.exp(log_weights[k] - highest)
-        total += weights[k]
+    rows.exponentials(weights, log_weights, highest, particles)
+    total = rows.total(weights)
     result = highest + math.log(total)
-    for k in range(log_weights.shape[0]):
-        log_weights[k] -= result
-        weights[k] /= total
+    rows.add(log_weights, -result)
+    rows.scale(weights, 1 / total)
     return result
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def draw_ancestors(weights, uniforms, scheme, cumulative, out):
     """As `resampling.ancestors`, for one trial."""
-    particles = weights.shape[0]
+    particles = out.shape[0]
     if scheme == NONE:
         count_up(out)
         return
@@ -148,133 +145,106 @@ def draw_ancestors(weights, uniforms, scheme, cumulative, out):
         out[k] = low
 
 
-@njit(**OPTIONS)
-def adapted_weights(constant, linear, metric, means, work, log_weights):
-    """log_weights[k] += constant + μ_kᵀ linear − ½ μ_kᵀ metric μ_k"""
-    rank, particles = linear.shape[0], log_weights.shape[0]
+@njit(**LOOP)
+def adapted_weights(linear, metric, means, work, log_weights):
+    """log_weights[k] += μ_kᵀ linear − ½ μ_kᵀ metric μ_k"""
+    rank = linear.shape[0]
     for r in range(rank):
-        for k in range(particles):
-            work[k] = linear[r]
+        rows.fill(work, linear[r])
         for s in range(rank):
-            half = metric[r * rank + s] / 2
-            for k in range(particles):
-                work[k] -= half * means[s, k]
-        for k in range(particles):
-            log_weights[k] += work[k] * means[r, k]
-    for k in range(particles):
-        log_weights[k] += constant
+            rows.add_scaled(work, -metric[r * rank + s] / 2, means[s])
+        rows.add_product(log_weights, 1.0, work, means[r])
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def pull_adapted_weights(linear, metric, means, work, on_weights, on_means, on_linear, on_metric):
-    """Adjoint of `adapted_weights`; returns the gradient on the constant."""
-    rank, particles = linear.shape[0], on_weights.shape[0]
+    """Adjoint of `adapted_weights`."""
+    rank = linear.shape[0]
     for s in range(rank):
-        total = 0.0
-        for k in range(particles):
-            work[k] = on_weights[k] * means[s, k]
-            total += work[k]
-            on_means[s, k] += on_weights[k] * linear[s]
-        on_linear[s] += total
+        rows.multiply(work, on_weights, means[s])
+        on_linear[s] += rows.total(work)
+        rows.add_scaled(on_means[s], linear[s], on_weights)
         for r in range(rank):
             symmetric = (metric[r * rank + s] + metric[s * rank + r]) / 2
-            total = 0.0
-            for k in range(particles):
-                on_means[r, k] -= symmetric * work[k]
-                total += work[k] * means[r, k]
-            on_metric[r * rank + s] -= total / 2
-    total = 0.0
-    for k in range(particles):
-        total += on_weights[k]
-    return total
+            rows.add_scaled(on_means[r], -symmetric, work)
+            on_metric[r * rank + s] -= rows.dot(work, means[r]) / 2
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def draw(gain, offset, scale, noise, means, latents):
     """z = A μ + g + L ε"""
-    rank, particles = noise.shape
+    rank = noise.shape[0]
     for r in range(rank):
-        for k in range(particles):
-            latents[r, k] = offset[r]
+        rows.fill(latents[r], offset[r])
         for s in range(rank):
-            a, b = gain[r * rank + s], scale[r * rank + s]
-            for k in range(particles):
-                latents[r, k] += a * means[s, k] + b * noise[s, k]
+            rows.add_scaled(latents[r], gain[r * rank + s], means[s])
+            rows.add_scaled(latents[r], scale[r * rank + s], noise[s])
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def pull_draw(gain, noise, means, on_latents, on_gain, on_offset, on_scale, on_means):
     """Adjoint of `draw`."""
-    rank, particles = noise.shape
+    rank = noise.shape[0]
     for r in range(rank):
-        total = 0.0
-        for k in range(particles):
-            total += on_latents[r, k]
-        on_offset[r] += total
+        on_offset[r] += rows.total(on_latents[r])
         for s in range(rank):
-            a, total, other = gain[r * rank + s], 0.0, 0.0
-            for k in range(particles):
-                g = on_latents[r, k]
-                total += g * means[s, k]
-                other += g * noise[s, k]
-                on_means[s, k] += a * g
-            on_gain[r * rank + s] += total
-            on_scale[r * rank + s] += other
+            on_gain[r * rank + s] += rows.dot(on_latents[r], means[s])
+            on_scale[r * rank + s] += rows.dot(on_latents[r], noise[s])
+            rows.add_scaled(on_means[s], gain[r * rank + s], on_latents[r])
 
 
-@njit(**OPTIONS)
-def whiten(metric, row, latents, means, out):
-    """One row of metric (z − μ)."""
-    rank = latents.shape[0]
-    for k in range(out.shape[0]):
-        out[k] = metric[row * rank] * (latents[0, k] - means[0, k])
+@njit(**LOOP)
+def whiten(metric, row, difference, out):
+    """One row of metric · difference."""
+    rank = difference.shape[0]
+    rows.multiply(out, metric[row * rank], difference[0])
     for s in range(1, rank):
-        for k in range(out.shape[0]):
-            out[k] += metric[row * rank + s] * (latents[s, k] - means[s, k])
+        rows.add_scaled(out, metric[row * rank + s], difference[s])
 
 
-@njit(**OPTIONS)
-def proposal_ratio(metric, noise, latents, means, work, log_weights):
-    """log_weights[k] += ½ |ε_k|² − ½ |metric (z_k − μ_k)|²"""
-    rank, particles = noise.shape
+@njit(**LOOP)
+def proposal_ratio(metric, noise, latents, means, difference, work, log_weights):
+    """log_weights[k] += ½ |ε_k|² − ½ |metric (z_k − μ_k)|²; `difference` becomes z − μ."""
+    rank = noise.shape[0]
     for r in range(rank):
-        whiten(metric, r, latents, means, work)
-        for k in range(particles):
-            log_weights[k] += (noise[r, k] ** 2 - work[k] ** 2) / 2
+        rows.subtract(difference[r], latents[r], means[r])
+    for r in range(rank):
+        whiten(metric, r, difference, work)
+        rows.add_product(log_weights, 0.5, noise[r], noise[r])
+        rows.add_product(log_weights, -0.5, work, work)
 
 
-@njit(**OPTIONS)
-def pull_proposal_ratio(metric, latents, means, work, on_weights, on_latents, on_means, on_metric):
+@njit(**LOOP)
+def pull_proposal_ratio(
+    metric, latents, means, difference, work, on_weights, on_latents, on_means, on_metric
+):
     """Adjoint of `proposal_ratio`."""
-    rank, particles = latents.shape
+    rank = latents.shape[0]
     for r in range(rank):
-        whiten(metric, r, latents, means, work)
-        for k in range(particles):
-            work[k] *= on_weights[k]
+        rows.subtract(difference[r], latents[r], means[r])
+    for r in range(rank):
+        whiten(metric, r, difference, work)
+        rows.multiply(work, work, on_weights)
         for s in range(rank):
-            m, total = metric[r * rank + s], 0.0
-            for k in range(particles):
-                total += work[k] * (latents[s, k] - means[s, k])
-                on_latents[s, k] -= m * work[k]
-                on_means[s, k] += m * work[k]
-            on_metric[r * rank + s] -= total
+            m = metric[r * rank + s]
+            on_metric[r * rank + s] -= rows.dot(work, difference[s])
+            rows.add_scaled(on_latents[s], -m, work)
+            rows.add_scaled(on_means[s], m, work)
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def pull_increment(weights, scheme, on_increment, on_log_weights, on_weights):
     """Gradients on the log weights before normalisation; `on_log_weights` counts without resampling."""
     rest = on_increment
     if scheme == NONE:
-        for k in range(weights.shape[0]):
-            rest -= on_log_weights[k]
-    for k in range(weights.shape[0]):
-        on_weights[k] = rest * weights[k]
-        if scheme == NONE:
-            on_weights[k] += on_log_weights[k]
-            on_log_weights[k] = on_weights[k]
+        rest -= rows.total(on_log_weights)
+    rows.multiply(on_weights, rest, weights)
+    if scheme == NONE:
+        rows.add_scaled(on_weights, 1.0, on_log_weights)
+        rows.copy(on_log_weights, on_weights)
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def gather_parents(ancestors, parents, slots, source, latents, block):
     """Copy each particle that has children once into `latents`; source[k] is where k's parent went.
 
@@ -297,18 +267,22 @@ def gather_parents(ancestors, parents, slots, source, latents, block):
     return whole
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def set_bin(observed, mask, pack, row):
     """Put a bin's observations and mask into two rows of the pack."""
     lanes, units = pack.shape[2], observed.shape[0]
-    for i in range(pack.shape[0]):
-        first = i * lanes
-        for w in range(min(lanes, units - first)):
-            pack[i, row, w] = observed[first + w]
-            pack[i, row + 1, w] = mask[0] if mask.shape[0] == 1 else mask[first + w]
+    for i in range(units // lanes):
+        rows.copy(pack[i, row], observed[i * lanes : (i + 1) * lanes])
+        if mask.shape[0] == 1:
+            rows.fill(pack[i, row + 1], mask[0])
+        else:
+            rows.copy(pack[i, row + 1], mask[i * lanes : (i + 1) * lanes])
+    for d in range(units // lanes * lanes, units):
+        pack[d // lanes, row, d % lanes] = observed[d]
+        pack[d // lanes, row + 1, d % lanes] = mask[0] if mask.shape[0] == 1 else mask[d]
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def constant_terms(observed, mask, log_noise, counts):
     """The terms of log p(y | z) that do not depend on z."""
     total = 0.0
@@ -321,7 +295,7 @@ def constant_terms(observed, mask, log_noise, counts):
     return total
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def pull_log_noise(mask, on_log_weight, on_log_noise):
     """Adjoint of `constant_terms` on log(2 π variance); there is none for counts."""
     for d in range(on_log_noise.shape[0]):
@@ -329,7 +303,7 @@ def pull_log_noise(mask, on_log_weight, on_log_noise):
         on_log_noise[d] -= on_log_weight * seen / 2
 
 
-@njit(**OPTIONS)
+@njit(**LOOP)
 def log_factorial(y):
     if y >= 0 and y < 255:
         whole = int(y)
@@ -338,9 +312,9 @@ def log_factorial(y):
     return math.lgamma(y + 1.0)
 
 
-@njit(**OPTIONS)
-def add_by_kind(kind, rows, out):
-    """out[kind[i]] += rows[i], in order."""
+@njit(**LOOP)
+def add_by_kind(kind, found, out):
+    """out[kind[i]] += found[i], in order."""
     for i in range(kind.shape[0]):
-        for j in range(rows.shape[1]):
-            out[kind[i], j] += rows[i, j]
+        for j in range(found.shape[1]):
+            out[kind[i], j] += found[i, j]

@@ -1,6 +1,7 @@
 """Arrays that the CPU kernels share, grouped by what they are; all C-contiguous and of one floating dtype.
 
-Axes: I trials × bins, R latents, K particles, U inputs, J kinds; packs are those of `cpu_blocks`.
+Axes: I trials × bins, R latents, K particles, K' the length of their rows, U inputs, J kinds; packs are
+those of `cpu_blocks`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Data(NamedTuple):
     observed: np.ndarray  # (I, D)
     mask: np.ndarray  # (I, D) or (I, 1)
     filtered: np.ndarray  # (I, U)
-    noise: np.ndarray  # (I, R, K)
+    noise: np.ndarray  # (I, R, K')
     uniforms: np.ndarray  # (I, 1) or (I, K)
 
 
@@ -45,11 +46,21 @@ class Path(NamedTuple):
     """What the forward pass leaves behind; if adapted, weights are those before resampling."""
 
     log_increments: np.ndarray  # (I,)
-    latents: np.ndarray  # (I, R, K)
-    log_weights: np.ndarray  # (I, K), normalised
-    weights: np.ndarray  # (I, K), normalised
+    latents: np.ndarray  # (I, R, K')
+    log_weights: np.ndarray  # (I, K'), normalised
+    weights: np.ndarray  # (I, K'), normalised
     ancestors: np.ndarray  # (I, K) int64
-    means: np.ndarray  # (I, R, K), μ: of the particles before resampling if adapted, else after
+    means: np.ndarray  # (I, R, K'), μ: of the particles before resampling if adapted, else after
+
+
+class Work(NamedTuple):
+    """Room that one thread works in; a loop cannot allocate, as counting references costs half its time."""
+
+    network: np.ndarray  # copy of Model.network
+    readout: np.ndarray  # copy of Model.readout
+    grids: np.ndarray  # (6, R, K'), zeros at first
+    rows: np.ndarray  # (4, K'), zeros at first
+    places: np.ndarray  # (2, K) int64
 
 
 class Sums(NamedTuple):
