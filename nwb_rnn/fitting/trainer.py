@@ -17,7 +17,7 @@ from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.particle_em import polish
 from nwb_rnn.fitting.trainable import TrainableLowRank
 from nwb_rnn.models.low_rank import LowRankParameters
-from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
+from nwb_rnn.smc.filter import FilterOptions, log_likelihood
 from nwb_rnn.smc.trials import TrialTensors
 
 _RETRIES = 3  # times that a diverged fit goes back to its last good state with half the learning rate
@@ -134,17 +134,8 @@ class Trainer:
 
     def _log_likelihood(self, parameters, trials, particles, generator, encoder_mask) -> Tensor:
         options, module = self.options, self.module
-        inputs = prepare(
-            parameters,
-            module.config,
-            trials,
-            options.proposal,
-            module.encoder,
-            encoder_mask,
-            options.backend,
-        )
-        filter_options = FilterOptions(particles, options.proposal, options.backend, options.resampling)
-        return run_filter(inputs, filter_options, generator).log_increments.sum(1)
+        how = FilterOptions(particles, options.proposal, options.backend, options.resampling)
+        return log_likelihood(parameters, module.config, trials, how, generator, module.encoder, encoder_mask)
 
     def _encoder_mask(self, trials: TrialTensors, generator: torch.Generator) -> Tensor:
         """Hide a random share of units, from none to twice `encoder_dropout`, in each trial."""

@@ -16,7 +16,7 @@ from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, filtered_i
 from nwb_rnn.smc import proposals
 from nwb_rnn.smc.backends import reference
 from nwb_rnn.smc.resampling import RESAMPLINGS, uniforms_per_trial
-from nwb_rnn.smc.sequence import SequenceInputs, SequenceResult
+from nwb_rnn.smc.sequence import ProposalTerms, SequenceInputs, SequenceResult
 from nwb_rnn.smc.trials import TrialTensors
 
 BACKENDS = ("auto", "reference", "cpu", "cuda")
@@ -67,6 +67,12 @@ def prepare(
     else:
         mask = trials.mask if encoder_mask is None else trials.mask * encoder_mask
         terms = source.encoder(parameters, *encoder(trials.observed, mask))
+    return _inputs(parameters, config, trials, terms)
+
+
+def _inputs(
+    parameters: LowRankParameters, config: LowRankConfig, trials: TrialTensors, terms: ProposalTerms
+) -> SequenceInputs:
     return SequenceInputs(
         parameters=parameters,
         activation=config.activation,
@@ -91,17 +97,55 @@ def _compiled_terms(parameters: LowRankParameters):
     return cpu_terms
 
 
+def log_likelihood(
+    parameters: LowRankParameters,
+    config: LowRankConfig,
+    trials: TrialTensors,
+    options: FilterOptions,
+    generator: torch.Generator,
+    encoder: ConvEncoder | None = None,
+    encoder_mask: Tensor | None = None,
+) -> Tensor:
+    """log p(y) of each trial by the filter, (B,), differentiable; arguments as for `prepare`."""
+    if options.proposal == "optimal" and options.backend in ("auto", "cpu"):
+        found = _optimal_in_one(parameters, config, trials, options, generator)
+        if found is not None:
+            return found
+    inputs = prepare(parameters, config, trials, options.proposal, encoder, encoder_mask, options.backend)
+    return run_filter(inputs, options, generator).log_increments.sum(1)
+
+
+def _optimal_in_one(parameters, config, trials, options, generator) -> Tensor | None:
+    """`log_likelihood` as one compiled step; None where there is none for this model."""
+    source = _compiled_terms(parameters)
+    if source is proposals:
+        return None
+    from nwb_rnn.smc.backends import cpu
+
+    terms = source.optimal_terms(parameters, trials.observed, trials.patterns, trials.pattern)
+    inputs = _inputs(parameters, config, trials, terms.named(terms.found))
+    if cpu.supports(inputs, options.resampling) is not None:
+        return None
+    return cpu.log_likelihood(inputs, terms, *_draws(inputs, options, generator), options.resampling)
+
+
 def run_filter(inputs: SequenceInputs, options: FilterOptions, generator: torch.Generator) -> SequenceResult:
     """Draw the random numbers and run the chosen backend."""
-    batch, bins, _ = inputs.observed.shape
-    like = inputs.parameters.initial_mean
-    rank, particles = like.shape[0], options.particles
-    draws = {"generator": generator, "device": generator.device, "dtype": like.dtype}
-    noise = torch.randn(batch, bins, particles, rank, **draws).to(like.device)
-    width = uniforms_per_trial(options.resampling, particles)
-    uniforms = torch.rand(batch, bins, width, **draws).to(like.device)
+    noise, uniforms = _draws(inputs, options, generator)
     run = backend_for(options.backend, inputs, options.resampling)
     return run(inputs, noise, uniforms, options.resampling)
+
+
+def _draws(
+    inputs: SequenceInputs, options: FilterOptions, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Noise (B, T, K, R) and uniforms (B, T, 1 or K)."""
+    batch, bins, _ = inputs.observed.shape
+    like = inputs.parameters.initial_mean
+    draws = {"generator": generator, "device": generator.device, "dtype": like.dtype}
+    noise = torch.randn(batch, bins, options.particles, like.shape[0], **draws).to(like.device)
+    width = uniforms_per_trial(options.resampling, options.particles)
+    return noise, torch.rand(batch, bins, width, **draws).to(like.device)
 
 
 def backend_for(name: str, inputs: SequenceInputs, resampling: str) -> Callable[..., SequenceResult]:

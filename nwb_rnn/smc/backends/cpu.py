@@ -22,6 +22,7 @@ from nwb_rnn.smc.backends import cpu_backward, cpu_forward, cpu_problem
 from nwb_rnn.smc.backends.cpu_compile import kernels
 from nwb_rnn.smc.backends.cpu_problem import SCHEMES, Problem
 from nwb_rnn.smc.backends.cpu_tables import Sums
+from nwb_rnn.smc.backends.cpu_terms import OPTIMAL, OptimalTerms
 from nwb_rnn.smc.sequence import ProposalTerms, SequenceInputs, SequenceResult
 
 threads: int | None = None
@@ -70,6 +71,38 @@ def run(
     skip = torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
     problem = Problem(inputs, noise, uniforms, resampling, ancestors, skip)
     return SequenceResult(*_Filter.apply(problem, tuple(tensors), *tensors.values()))
+
+
+def log_likelihood(
+    inputs: SequenceInputs,
+    terms: OptimalTerms,
+    noise: Tensor,
+    uniforms: Tensor,
+    resampling: str,
+) -> Tensor:
+    """log p(y) of each trial (B,) with the optimal proposal, whose `terms` and filter are one step for torch.
+
+    `inputs.proposal` holds what `terms` found.
+    """
+    tensors = {name: getattr(inputs.parameters, name) for name in _PARAMETERS}
+    tensors["filtered"] = inputs.filtered
+    problem = Problem(inputs, noise, uniforms, resampling, None, skip=torch.is_grad_enabled())
+    return _Likelihood.apply(problem, terms, tuple(tensors), *terms.made_of, *tensors.values())
+
+
+class _Likelihood(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, problem: Problem, terms: OptimalTerms, names: tuple[str, ...], *tensors):
+        ctx.names, ctx.terms, ctx.passes = names, terms, _Passes(problem)
+        return ctx.passes.log_increments().sum(1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, on_likelihood):
+        bins = ctx.passes.problem.noise.shape[1]
+        gradients = ctx.passes.backward(on_likelihood[:, None].expand(-1, bins))
+        on_terms = ctx.terms.pull(*(gradients[name] for name in OPTIMAL))
+        return None, None, None, *on_terms, *(gradients[name] for name in ctx.names)
 
 
 def _differentiable(inputs: SequenceInputs) -> dict[str, Tensor]:
@@ -127,8 +160,8 @@ class _Passes:
             self.scheme,
         )
 
-    def forward(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The fields of `SequenceResult`."""
+    def log_increments(self) -> Tensor:
+        """The forward pass; log increments (B, T)."""
         problem, drawing = self.problem, self.problem.ancestors is None
         adapted, counts = problem.inputs.proposal.adapted, problem.inputs.observation == "poisson"
 
@@ -141,15 +174,19 @@ class _Passes:
                 cpu_forward.weighted(self.kernels, self.block, *shared, drawing, counts, first, last)
 
         _in_threads(work, self.chunks)
-        shape = problem.noise.shape
-        batch, bins, particles, rank = shape
-        increments, latents, log_weights, _, ancestors, _ = (torch.from_numpy(x) for x in self.path)
+        return torch.from_numpy(self.path.log_increments).reshape(problem.noise.shape[:2])
+
+    def forward(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The fields of `SequenceResult`."""
+        increments, problem = self.log_increments(), self.problem
+        batch, bins, particles, rank = problem.noise.shape
+        _, latents, log_weights, _, ancestors, _ = (torch.from_numpy(x) for x in self.path)
         latents = latents.reshape(batch, bins, rank, -1)[..., :particles]
         log_weights = log_weights.reshape(batch, bins, -1)[..., :particles]
-        if adapted and problem.resampling != "none":
+        if problem.inputs.proposal.adapted and problem.resampling != "none":
             log_weights = torch.full_like(log_weights, -np.log(particles))
         return (
-            increments.reshape(batch, bins),
+            increments,
             latents.transpose(2, 3).contiguous(),
             log_weights.contiguous(),
             ancestors.reshape(batch, bins, particles),

@@ -6,6 +6,8 @@ particle filter itself. Gradients on Cholesky factors are those on their lower t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,35 +16,30 @@ from nwb_rnn.models.low_rank import LowRankParameters
 from nwb_rnn.smc.backends import cpu_optimal, cpu_products
 from nwb_rnn.smc.sequence import ProposalTerms
 
+OPTIMAL = ("gain", "offset", "scale", "weight_constant", "weight_linear", "weight_quadratic")
+
 
 def optimal(
     parameters: LowRankParameters, observed: Tensor, patterns: Tensor, pattern: Tensor
 ) -> ProposalTerms:
     """See `proposals.optimal`."""
+    terms = optimal_terms(parameters, observed, patterns, pattern)
+    return terms.named(_Optimal.apply(terms, *terms.made_of))
+
+
+def optimal_terms(
+    parameters: LowRankParameters, observed: Tensor, patterns: Tensor, pattern: Tensor
+) -> OptimalTerms:
+    """The same terms, with the way back from their gradients, outside of torch's graph."""
     p = parameters
-    kind = pattern.clone()
-    kind[:, 0] += patterns.shape[0]
-    gain, offset, scale, constant, linear, quadratic = _Optimal.apply(
+    made_of = (
         p.transition_cholesky,
         p.initial_cholesky,
         p.readout_weights,
         p.readout_bias,
         p.observation_noise,
-        observed,
-        patterns,
-        pattern,
-        kind,
     )
-    return ProposalTerms(
-        kind=kind,
-        gain=gain,
-        offset=offset,
-        scale=scale,
-        adapted=True,
-        weight_constant=constant,
-        weight_linear=linear,
-        weight_quadratic=quadratic,
-    )
+    return OptimalTerms(made_of, observed, patterns, pattern)
 
 
 def encoder(parameters: LowRankParameters, precision: Tensor, linear: Tensor) -> ProposalTerms:
@@ -62,10 +59,14 @@ def encoder(parameters: LowRankParameters, precision: Tensor, linear: Tensor) ->
     )
 
 
-class _Optimal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, *tensors):
-        factor, first, weights, bias, noise, observed, patterns, pattern, kind = map(_array, tensors)
+class OptimalTerms:
+    """The terms of the optimal proposal, and the way back to the five parameters that they are made of."""
+
+    def __init__(self, made_of: tuple[Tensor, ...], observed: Tensor, patterns: Tensor, pattern: Tensor):
+        self.made_of, self.kind = made_of, pattern.clone()
+        self.kind[:, 0] += patterns.shape[0]
+        factor, first, weights, bias, noise = map(_array, made_of)
+        observed, patterns, pattern, kind = map(_array, (observed, patterns, pattern, self.kind))
         rank, like, rows = factor.shape[0], factor.dtype, kind.size
         weights = np.ascontiguousarray(weights.T)
         inverse = 1 / noise
@@ -89,8 +90,8 @@ class _Optimal(torch.autograd.Function):
         )
         kind = kind.reshape(-1)
         cpu_optimal.bins(*shared, constants, kind, gain, covariance, log_det, linear, offset, constant, slope)
-        ctx.saved = (shared, weights, noise, kind, factors, precisions, gain, covariance, linear, offset)
-        shape, square = tensors[7].shape, (2 * count, rank, rank)
+        self._saved = (shared, weights, noise, kind, factors, precisions, gain, covariance, linear, offset)
+        shape, square = self.kind.shape, (2 * count, rank, rank)
         quadratic = precisions.reshape(square) @ gain.reshape(square)
         found = (
             gain.reshape(square),
@@ -100,12 +101,15 @@ class _Optimal(torch.autograd.Function):
             slope.reshape(*shape, rank),
             quadratic,
         )
-        return tuple(map(torch.from_numpy, found))
+        self.found = tuple(map(torch.from_numpy, found))
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, *on):
-        shared, weights, noise, kind, factors, precisions, gain, covariance, linear, offset = ctx.saved
+    def named(self, found: Sequence[Tensor]) -> ProposalTerms:
+        """`found`, or another tuple in its order, as what a backend takes."""
+        return ProposalTerms(kind=self.kind, adapted=True, **dict(zip(OPTIMAL, found, strict=True)))
+
+    def pull(self, *on: Tensor) -> tuple[Tensor, ...]:
+        """From gradients on `found` to those on the parameters."""
+        shared, weights, noise, kind, factors, precisions, gain, covariance, linear, offset = self._saved
         on_gain, on_offset, on_scale, on_constant, on_slope, on_quadratic = map(_array, on)
         (rank, _), kinds, like = weights.shape, factors.shape[0], weights.dtype
         square, count = (kinds, rank, rank), kinds // 2
@@ -161,7 +165,19 @@ class _Optimal(torch.autograd.Function):
         on_noise -= on_inverse / noise**2
         on_factors = on_factors.reshape(2, count, rank, rank).sum(1)
         found = (on_factors[0], on_factors[1], on_weights.T, on_bias, on_noise)
-        return *map(torch.from_numpy, found), None, None, None, None
+        return tuple(map(torch.from_numpy, found))
+
+
+class _Optimal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, terms: OptimalTerms, *made_of):
+        ctx.terms = terms
+        return terms.found
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *on):
+        return None, *ctx.terms.pull(*on)
 
 
 class _Encoder(torch.autograd.Function):
