@@ -1,15 +1,20 @@
 """A reader with pynwb and the types page alone rebuilds the one-step prediction of a fitted model."""
 
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from simulated_world import small_session
 
 import nwb_rnn as nr
 from nwb_rnn.models import low_rank, observations
+
+PAGE = Path(__file__).resolve().parents[1] / "extensions/ndx-latent-dynamics/docs/README.md"
 
 # Written from extensions/ndx-latent-dynamics/docs/README.md; no package of ours can be imported.
 READER = """
@@ -116,3 +121,72 @@ def test_the_methods_of_the_extension_compute_the_same(tmp_path, case):
         stored = io.read().processing["ecephys"]["low_rank_rnn"]
         np.testing.assert_allclose(stored.step(z, v), expected, rtol=1e-6, atol=1e-9)
         assert stored.expected_observation(z, v).shape == (7, 5)
+
+
+# Written from the same page: the latents of the file one bin ahead, as the mean of the next.
+FITTED_READER = """
+    import sys
+    sys.modules["nwb_rnn"] = sys.modules["ndx_latent_dynamics"] = sys.modules["torch"] = None
+    import numpy as np
+    from pynwb import NWBHDF5IO
+
+    path, out = sys.argv[1:]
+    with NWBHDF5IO(path, "r") as io:
+        latents = io.read().processing["ecephys"]["low_rank_rnn_latents"]
+        model = latents.model
+        z, inside = latents.latent_mean[:], latents.mask[:] == 1
+        assert model.activation == "clipped_relu" and model.readout == "affine" and model.link == "softplus"
+        x, h = z @ model.left_vectors[:].T, model.unit_bias[:]
+        r = np.maximum(x + h, 0) - np.maximum(x, 0)
+        after = model.decay * z + r @ model.right_vectors[:].T
+        predictor = after @ model.readout_weights[:].T + model.readout_bias[:]
+        mean = np.log(1 + np.exp(predictor))
+        starts = latents.trials.to_dataframe()["start_time"].to_numpy()
+        units = list(model.observed_units.to_dataframe().index)
+    np.savez(out, z=z, inside=inside, after=after, mean=mean, starts=starts, units=units)
+"""
+
+
+def test_a_fitted_model_predicts_the_next_bin_from_the_file_alone(tmp_path):
+    """Read, fit, infer and write; then pynwb and the page alone, against the model in memory."""
+    source = tmp_path / "session.nwb"
+    small_session(source)
+    recording = nr.read(source)
+    trials = recording.align("start_time", until="stop_time", bin_size=0.01)
+    quick = {"particles": 4, "backend": "reference"}
+    model = nr.LowRankRNN(rank=2, units=12, seed=0).fit(trials, iterations=3, progress=False, **quick)
+    latents = model.infer(trials, **quick)
+    path = nr.write(tmp_path / "fitted.nwb", model, latents=latents, source=recording)
+    command = [sys.executable, "-c", textwrap.dedent(FITTED_READER), str(path), str(tmp_path / "out.npz")]
+    subprocess.run(command, check=True)
+
+    p = model.parameters.map(lambda x: x.double())
+    state = torch.tensor(latents["latent_mean"].values.astype(float))
+    after = low_rank.transition_mean(p, model.config.activation, state, None)
+    predictor = low_rank.predictor(p, model.config.activation, after, None)
+    mean = observations.mean(predictor, model.config.observation, model.config.link)
+    with np.load(tmp_path / "out.npz") as found:
+        inside = latents["mask"].values
+        np.testing.assert_array_equal(found["inside"], inside)
+        np.testing.assert_allclose(found["after"][inside], after.numpy()[inside], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["mean"][inside], mean.numpy()[inside], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found["starts"], recording.intervals["trials"].columns["start_time"])
+        assert found["units"].tolist() == recording.units.ids.tolist()
+
+
+def section(page, kind):
+    return re.search(rf"^## {kind}\n(.*?)(?=^## |\Z)", page, re.M | re.S)[1]
+
+
+@pytest.mark.parametrize("reader", [READER, FITTED_READER], ids=["known", "fitted"])
+def test_the_readers_use_only_what_the_types_page_names(reader):
+    """Each field they take is a row of the page, and each activation and link is defined there."""
+    page = PAGE.read_text(encoding="utf-8")
+    model = section(page, "LowRankRNN") + section(page, "LatentDynamicsModel")
+    for name in re.findall(r"model\.(\w+)", reader):
+        assert re.search(rf"^\| {name}[ |(]", model, re.M), f"the page says nothing of {name}"
+    for name in set(re.findall(r"latents\.(\w+)", reader)):
+        assert re.search(rf"^\| {name}[ |(]", section(page, "TrialAlignedLatents"), re.M)
+    for law in ("relu max(x-h, 0)", "clipped_relu max(x+h, 0) - max(x, 0)", "tanh tanh(x-h)"):
+        assert law in model
+    assert "softplus log(1+exp(x))" in model and "latents z' = a z + V r" in model
