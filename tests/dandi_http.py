@@ -109,12 +109,20 @@ class Archive(Handler):
     server_name = "archive"
     routes: ClassVar[list] = []
 
+    def token(self) -> str:
+        return self.headers.get("Authorization", "").removeprefix("token ")
+
     def authenticated(self) -> bool:
-        return self.headers.get("Authorization", "").removeprefix("token ") in self.world.tokens
+        return self.token() in self.world.tokens | self.world.readers
 
     def need_token(self) -> None:
         if not self.authenticated():
             raise Refusal(401, "Authentication credentials were not provided or are wrong.")
+
+    def need_owner(self) -> None:
+        self.need_token()
+        if self.token() in self.world.readers:
+            raise Refusal(403, "You do not have permission to perform this action.")
 
     def dandiset(self, identifier: str) -> Dandiset:
         if identifier not in self.world.dandisets:
@@ -240,7 +248,7 @@ def _download(handler: Archive, asset: str, identifier: str = "", version: str =
 def _upload_start(handler: Archive) -> None:
     from dandischema.digests.dandietag import PartGenerator
 
-    handler.need_token()
+    handler.need_owner()
     asked, world = handler.asked(), handler.world
     etag = asked["digest"]["value"]
     for blob, file in world.blobs.items():
@@ -273,7 +281,10 @@ def _upload_validate(handler: Archive, upload: str) -> None:
 
 
 def _asset_from(handler: Archive, identifier: str) -> Asset:
-    handler.need_token()
+    handler.need_owner()
+    if handler.world.faults.refuse_assets > 0:
+        handler.world.faults.refuse_assets -= 1
+        raise Refusal(400, "Not now.")
     asked = handler.asked()
     return handler.world.add_asset(handler.dandiset(identifier), asked["metadata"], asked["blob_id"])
 
@@ -348,6 +359,13 @@ def _blob(handler: Store, blob: str) -> None:
 
 @_route(Store.routes, "PUT", "/parts/{upload}/{number}")
 def _part(handler: Store, upload: str, number: str) -> None:
+    faults = handler.world.faults
+    if faults.refuse_parts > 0:
+        faults.refuse_parts -= 1
+        raise Refusal(403, "Refused")
+    if faults.spoil_parts:
+        handler.sent = bytes(len(handler.sent))
+    handler.world.bytes_received += len(handler.sent)
     handler.world.uploads[upload]["parts"][int(number)] = handler.sent
     handler._answer(200, ETag=f'"{hashlib.md5(handler.sent).hexdigest()}"')
 

@@ -47,6 +47,9 @@ class Faults:
     flip_byte_at: int | None = None  # change this byte of every answer that holds it
     ignore_range: bool = False
     status: int | None = None  # refuse everything with this
+    refuse_parts: int = 0  # refuse so many parts of uploads
+    spoil_parts: bool = False  # store other bytes than were sent
+    refuse_assets: int = 0  # take the bytes, and refuse so often to make an asset of them
 
 
 class DandiServer:
@@ -59,11 +62,13 @@ class DandiServer:
         self.blobs: dict[str, Path] = {}
         self.embargoed_blobs: set[str] = set()
         self.tokens: set[str] = set()
+        self.readers: set[str] = set()  # tokens of users who own no dandiset
         self.signatures: dict[str, float] = {}
         self.signature_lifetime = 3600.0
         self.uploads: dict[str, dict] = {}
         self.requests: list[Request] = []
         self.bytes_sent = 0
+        self.bytes_received = 0
         self.faults = Faults()
         self.lock = threading.Lock()
         self.archive = self._serve(Archive)
@@ -128,7 +133,7 @@ class DandiServer:
 
     def reset_counters(self) -> None:
         self.requests.clear()
-        self.bytes_sent = 0
+        self.bytes_sent = self.bytes_received = 0
 
     # -- answers -------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from nwb_rnn.cli.demo import demo
 from nwb_rnn.cli.dynamics import fixed_points
 from nwb_rnn.cli.fit import fit
 from nwb_rnn.cli.inspect import inspect
+from nwb_rnn.cli.publish import publish
 from nwb_rnn.cli.report import report
 from nwb_rnn.cli.simulate import simulate
 from nwb_rnn.cli.validate import validate
@@ -39,5 +40,5 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (inspect, fit, simulate, fixed_points, report, validate, demo):
+for _command in (inspect, fit, simulate, fixed_points, report, validate, publish, demo):
     main.add_command(_command)

@@ -31,12 +31,17 @@ def derivative_name(recording: Recording, folder: str | os.PathLike) -> Path:
     if not folder.is_dir():
         raise StorageError(f"there is no folder {str(folder)!r}; make it first")
     provenance = recording.provenance
-    subject = plain_id(provenance.subject_id or recording.description.get("subject_id", ""))
-    session = plain_id(provenance.session_id or recording.description.get("session_id", ""))
-    parts = [f"sub-{subject or 'unknown'}"]
-    if session:
-        parts.append(f"ses-{session}")
-    return folder / ("_".join([*parts, "desc-rnn", modality(recording)]) + ".nwb")
+    subject = provenance.subject_id or recording.description.get("subject_id", "")
+    session = provenance.session_id or recording.description.get("session_id", "")
+    return folder / file_name(subject, session, modality(recording))
+
+
+def file_name(subject: str, session: str, kind: str) -> str:
+    """``sub-X_ses-Y_desc-rnn_ecephys.nwb`` from ids that may hold anything; `kind` is ecephys or ophys."""
+    parts = [f"sub-{plain_id(subject) or 'unknown'}"]
+    if plain_id(session):
+        parts.append(f"ses-{plain_id(session)}")
+    return "_".join([*parts, "desc-rnn", kind]) + ".nwb"
 
 
 def plain_id(text: str) -> str:
