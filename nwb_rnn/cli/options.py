@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 ACTIVATIONS = ("clipped_relu", "relu", "tanh", "softplus", "identity")
-OBSERVATIONS = ("auto", "poisson", "gaussian")
+OBSERVATIONS = ("auto", "poisson", "negative_binomial", "gaussian")
 READOUTS = ("affine", "one_to_one")
 
 SUBJECT = ("subject_id", "species", "sex", "age")

@@ -53,6 +53,10 @@ def from_arrays(arrays: dict, config: LowRankConfig | None = None):
             raise InputError(f"{name} has shape {value.shape}; the other arrays ask for {shape}")
         if not np.isfinite(value).all():
             raise InputError(f"{name} holds NaN or infinite values")
+        if name in ("observation_noise", "dispersion") and not (value > 0).all():
+            raise InputError(
+                f"{name} holds numbers that are not positive; it needs one above 0 for each unit"
+            )
         values[name] = torch.tensor(value, dtype=torch.float32)
     bin_size = float(arrays.get("bin_size", np.array(1.0)))
     return config, LowRankParameters(**values), _encoder(arrays, config, shapes), bin_size
@@ -63,13 +67,18 @@ def _config_of(arrays: dict[str, np.ndarray]) -> LowRankConfig:
     settings = {n: arrays[n].item() for n in _SETTINGS if n in arrays}
     if "readout_gain" in arrays:
         settings.setdefault("readout", "one_to_one")
+    if "readout_network_output" in arrays:
+        settings.setdefault("readout", "network")
+        settings["readout_units"] = arrays["readout_network_output"].shape[1]
     if "observation_noise" in arrays:
         settings.setdefault("observation", "gaussian")
+    if "dispersion" in arrays:
+        settings.setdefault("observation", "negative_binomial")
     return LowRankConfig(rank=rank, units=units, **settings)
 
 
 def _shapes(arrays: dict[str, np.ndarray], config: LowRankConfig) -> dict[str, tuple[int, ...]]:
-    name = "readout_weights" if config.readout == "affine" else "readout_gain"
+    name = "readout_gain" if config.readout == "one_to_one" else "readout_weights"
     if name not in arrays:
         raise InputError(f"from_arrays needs {name!r} for readout={config.readout!r}")
     units, rank, observed = config.units, config.rank, arrays[name].shape[0]
@@ -88,11 +97,14 @@ def _shapes(arrays: dict[str, np.ndarray], config: LowRankConfig) -> dict[str, t
     }
     if config.observation == "gaussian":
         shapes["observation_noise"] = (observed,)
-    if config.readout == "one_to_one" and observed > units:
-        raise InputError(
-            f"a one-to-one readout has a network unit for each observed one: {observed} observed, "
-            f"{units} units"
-        )
+    if config.observation == "negative_binomial":
+        shapes["dispersion"] = (observed,)
+    if config.readout == "network":
+        hidden = config.readout_units
+        shapes["readout_network_input"] = (hidden, rank)
+        shapes["readout_network_bias"] = (hidden,)
+        shapes["readout_network_output"] = (observed, hidden)
+    config.check_observed(observed)
     return shapes
 
 

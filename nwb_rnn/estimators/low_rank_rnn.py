@@ -39,9 +39,11 @@ class LowRankRNN:
     rank : number of latents R
     units : number of network units N
     activation : φ: clipped_relu, relu, tanh, softplus or identity
-    observation : poisson for spike counts, gaussian for continuous signals
-    readout : affine (η = C z + d), or one_to_one (η_i = g_i r_i + d_i for the first D network units)
-    link : softplus or exp, the rate of Poisson observations per bin as a function of η
+    observation : poisson for spike counts, negative_binomial for counts that vary more (variance
+        μ + μ² / k, one dispersion k for each unit), gaussian for continuous signals
+    readout : affine (η = C z + d), one_to_one (η_i = g_i r_i + d_i for the first D network units), or network
+        (η = C z + B tanh(A z + b) + d with `readout_units` hidden units)
+    link : softplus or exp, the expected count per bin as a function of η; one name, or one for each unit
     seed : of the starting weights, of training, and of inference
     settings : further fields of `nwb_rnn.models.low_rank.LowRankConfig`
 
@@ -57,7 +59,7 @@ class LowRankRNN:
         activation: str = "clipped_relu",
         observation: str = "poisson",
         readout: str = "affine",
-        link: str = "auto",
+        link: str | Sequence[str] = "auto",
         seed: int = 0,
         **settings,
     ):
@@ -68,7 +70,7 @@ class LowRankRNN:
                 activation=activation,
                 observation=observation,
                 readout=readout,
-                link=link,
+                link=link,  # type: ignore[arg-type]
                 seed=seed,
                 **settings,
             )

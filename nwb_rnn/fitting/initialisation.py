@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from nwb_rnn.fitting.linear_gaussian import Posterior, expectation_maximisation, smooth
 from nwb_rnn.fitting.subspace import LinearSystem, stable, subspace_identification
+from nwb_rnn.models import observations
 from nwb_rnn.models.activations import ACTIVATIONS
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, filtered_inputs
 from nwb_rnn.smc.trials import TrialTensors
@@ -24,6 +25,7 @@ _SEGMENT = 500  # bins; longer trials are cut for the linear start
 _MOST_BINS = 40_000  # of all segments together
 _EM_ITERATIONS = 8
 _DECAY = 0.9
+_DISPERSIONS = (0.05, 1000.0)  # of negative binomial counts at the start
 _RIM = (1.0, 4.0)  # standard deviations of a unit's current at which its kinks start
 _REACH = 2.5  # standard deviations; the first dynamics are linear inside and pull back from outside
 
@@ -188,22 +190,55 @@ def _for_config(config: LowRankConfig, covariance: np.ndarray) -> np.ndarray:
 
 def _readout(config, system, latents, rates, observed, mask) -> dict[str, np.ndarray]:
     """Readout parameters by least squares (Gaussian) or Poisson regression (counts)."""
-    units = observed.shape[2]
-    if config.readout == "affine" and config.observation == "gaussian":
-        return dict(readout_weights=system.readout, readout_bias=system.bias, observation_noise=system.noise)
+    if config.readout != "one_to_one" and config.observation == "gaussian":
+        found = dict(readout_weights=system.readout, readout_bias=system.bias, observation_noise=system.noise)
+        return found | _hidden(config, found)
     chosen = np.argwhere(mask.any(-1))
     if len(chosen) > 20_000:
         chosen = np.random.default_rng(config.seed).permutation(chosen)[:20_000]
     rows = (chosen[:, 0], chosen[:, 1])
     y, seen = observed[rows], np.broadcast_to(mask, observed.shape)[rows].astype(float)
-    if config.readout == "affine":
+    if config.readout != "one_to_one":
         weights, bias = _poisson_regression(latents[rows], y, seen, config.link)
-        return dict(readout_weights=weights, readout_bias=bias)
+        found = dict(readout_weights=weights, readout_bias=bias)
+        found |= _dispersion(config, latents[rows] @ weights.T + bias, y, seen)
+        return found | _hidden(config, found)
+    return _one_to_one(config, rates[rows][:, : observed.shape[2]], y, seen)
+
+
+def _hidden(config, found) -> dict[str, np.ndarray]:
+    """Hidden units whose kinks lie where the latents go, with an output that is small beside C z."""
+    if config.readout != "network":
+        return {}
+    rng = np.random.default_rng([config.seed, 2])
+    units, hidden = len(found["readout_bias"]), config.readout_units
+    size = 0.1 * np.abs(found["readout_weights"]).mean(1, keepdims=True) / np.sqrt(hidden)
+    return dict(
+        readout_network_input=rng.standard_normal((hidden, config.rank)),
+        readout_network_bias=rng.uniform(-1.5, 1.5, hidden),
+        readout_network_output=size * rng.standard_normal((units, hidden)),
+    )
+
+
+def _dispersion(config, predictor, y, seen) -> dict[str, np.ndarray]:
+    """k of each unit by moments, Σ (y − μ)² − μ = Σ μ² / k, within the range where k can be told."""
+    if config.observation != "negative_binomial":
+        return {}
+    expected = observations.mean(torch.as_tensor(predictor), "poisson", config.link).numpy()
+    excess = (seen * ((y - expected) ** 2 - expected)).sum(0)
+    share = np.maximum(excess, 0) / np.maximum((seen * expected**2).sum(0), 1e-12)
+    return dict(dispersion=1 / np.clip(share, 1 / _DISPERSIONS[1], 1 / _DISPERSIONS[0]))
+
+
+def _one_to_one(config, rates, y, seen) -> dict[str, np.ndarray]:
+    """Gain and bias of each unit from the rate of its network unit; rates, y and seen (rows, D)."""
+    units = y.shape[1]
     gain, bias, noise = np.empty(units), np.empty(units), np.empty(units)
+    links = (config.link.split(",") * units)[:units]
     for d in range(units):
-        feature = rates[..., d][rows][:, None]
-        if config.observation == "poisson":
-            weight, offset = _poisson_regression(feature, y[:, d : d + 1], seen[:, d : d + 1], config.link)
+        feature = rates[:, d : d + 1]
+        if config.observation != "gaussian":
+            weight, offset = _poisson_regression(feature, y[:, d : d + 1], seen[:, d : d + 1], links[d])
             gain[d], bias[d] = weight[0, 0], offset[0]
             continue
         design = np.column_stack([feature, np.ones(len(feature))]) * seen[:, d : d + 1]
@@ -211,6 +246,7 @@ def _readout(config, system, latents, rates, observed, mask) -> dict[str, np.nda
         left_over = (y[:, d] - feature[:, 0] * gain[d] - bias[d]) * seen[:, d]
         noise[d] = max((left_over**2).sum() / max(seen[:, d].sum(), 1), 1e-6)
     found = dict(readout_gain=gain, readout_bias=bias)
+    found |= _dispersion(config, rates * gain + bias, y, seen)
     return found | (dict(observation_noise=noise) if config.observation == "gaussian" else {})
 
 
@@ -219,18 +255,18 @@ def _poisson_regression(x: np.ndarray, y: np.ndarray, seen: np.ndarray, link: st
     features, units = x.shape[1], y.shape[1]
     mean = np.maximum((y * seen).sum(0) / np.maximum(seen.sum(0), 1), 1e-4)
     start = np.zeros((features + 1, units))
-    start[-1] = np.log(mean) if link == "exp" else np.log(np.expm1(mean))
+    exponential = np.array([name == "exp" for name in link.split(",")])
+    start[-1] = np.where(exponential, np.log(mean), np.log(np.expm1(np.minimum(mean, 50.0))))
+    start[-1] = np.where(~exponential & (mean > 50), mean, start[-1])
     design = np.column_stack([x, np.ones(len(x))])
     total = max(seen.sum(), 1.0)
 
     def loss(flat):
         theta = flat.reshape(start.shape)
         predictor = design @ theta
-        if link == "exp":
-            predictor = np.minimum(predictor, 20.0)
-            rate = slope = np.exp(predictor)
-        else:
-            rate, slope = np.logaddexp(0, predictor) + 1e-7, expit(predictor)
+        power = np.exp(np.minimum(predictor, 20.0))
+        rate = np.where(exponential, power, np.logaddexp(0, predictor) + 1e-7)
+        slope = np.where(exponential, power, expit(predictor))
         value = (seen * (rate - y * np.log(rate))).sum() / total
         penalty = 1e-4 * ((theta[:-1] ** 2).sum() + ((theta[-1] - start[-1]) ** 2).sum()) / units
         gradient = design.T @ (seen * (1 - y / rate) * slope) / total

@@ -8,9 +8,9 @@ Fisher-scoring step (Schön, Wills & Ninness 2011):
     V       ridge regression of z_{t+1} − a z_t on φ(M z_t + W v_t; h), drawn towards the old V
     Q       mean outer product of the residuals
     m_0, Q_0  moments of the first bin
-    C, d    regression of the observations on z (one Fisher-scoring step for counts)
+    C, B, d regression of the observations on z and the hidden units (one Fisher-scoring step for counts)
 
-M, W, h and a stay where the gradient brought them.
+M, W, h, a, hidden weights and dispersions stay where the gradient brought them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nwb_rnn.models import observations
 from nwb_rnn.models.encoder import ConvEncoder
-from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, rates
+from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, rates, readout_features
 from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.smoother import backward_simulation
 from nwb_rnn.smc.trials import TrialTensors
@@ -69,7 +69,7 @@ def polish(
     for k in tqdm(range(iterations), desc="polishing", disable=not progress):
         draws = _expect(config, parameters, encoder, trials, options, generator)
         better = _maximise_dynamics(config, parameters, draws, generator)
-        if config.readout == "affine":
+        if config.readout != "one_to_one":
             better = _maximise_readout(config, better, draws)
         if not all(torch.isfinite(x).all() for x in better.present().values()):
             return parameters
@@ -153,15 +153,18 @@ def _maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankPara
     """One Fisher-scoring step per unit from the current C, d; exact for Gaussian observations."""
     z = draws.latents[draws.inside].double()
     y, seen = draws.observed[draws.inside].double(), draws.mask[draws.inside].double()
-    design = torch.cat([z, torch.ones_like(z[:, :1])], 1)
-    theta = torch.cat([p.readout_weights, p.readout_bias[:, None]], 1).double()
+    columns, weights = [z], [p.readout_weights]
+    if p.readout_network_output is not None:
+        columns.append(readout_features(p, draws.latents[draws.inside]).double())
+        weights.append(p.readout_network_output)
+    design = torch.cat([*columns, torch.ones_like(z[:, :1])], 1)
+    theta = torch.cat([*weights, p.readout_bias[:, None]], 1).double()
     eta = design @ theta.T
     expected = observations.mean(eta, config.observation, config.link)
-    if config.observation == "gaussian":
-        slope = weight = torch.ones_like(eta)
-    else:
-        slope = expected if config.link == "exp" else torch.sigmoid(eta)
-        weight = 1 / expected
+    slope = observations.slope(eta, config.observation, config.link)
+    weight = 1.0  # the variance of a Gaussian cancels
+    if config.observation != "gaussian":
+        weight = 1 / observations.variance(expected, config.observation, p.spread)
     score = (seen * weight * slope * (y - expected)).T @ design
     information = torch.einsum("pd,pi,pj->dij", seen * weight * slope**2, design, design)
     size = torch.diagonal(information, dim1=1, dim2=2).mean(1)[:, None, None]
@@ -169,7 +172,10 @@ def _maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankPara
     step = torch.linalg.solve(information, score[..., None])[..., 0].clamp(-1, 1)
     theta = theta + step
     dtype = p.decay.dtype
-    changed = dict(readout_weights=theta[:, :-1].to(dtype), readout_bias=theta[:, -1].to(dtype))
+    rank = config.rank
+    changed = dict(readout_weights=theta[:, :rank].to(dtype), readout_bias=theta[:, -1].to(dtype))
+    if p.readout_network_output is not None:
+        changed["readout_network_output"] = theta[:, rank:-1].to(dtype)
     if config.observation == "gaussian":
         squared = (seen * (y - design @ theta.T) ** 2).sum(0) / seen.sum(0).clamp(min=1)
         changed["observation_noise"] = squared.clamp(min=1e-8).to(dtype)

@@ -63,6 +63,8 @@ def _readout(p: LowRankParameters, factor: Tensor, offset: Tensor) -> LowRankPar
     changed = {"readout_bias": p.readout_bias.double() * factor + offset}
     if p.readout_weights is not None:
         changed["readout_weights"] = p.readout_weights.double() * factor[:, None]
+    if p.readout_network_output is not None:
+        changed["readout_network_output"] = p.readout_network_output.double() * factor[:, None]
     if p.readout_gain is not None:
         changed["readout_gain"] = p.readout_gain.double() * factor
     if p.observation_noise is not None:

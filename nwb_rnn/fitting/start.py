@@ -25,11 +25,7 @@ def starting_module(
     if start not in STARTS:
         raise InputError(f"start={start!r} is not known; choose from {', '.join(STARTS)}")
     observed = trials.observed.shape[2]
-    if config.readout == "one_to_one" and observed > config.units:
-        raise InputError(
-            "a one-to-one readout needs at least as many network units as observed ones: "
-            f"units={config.units}, observed {observed}"
-        )
+    config.check_observed(observed)
     if current is not None:
         parameters, encoder = current
     else:

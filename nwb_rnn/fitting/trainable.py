@@ -9,7 +9,13 @@ from nwb_rnn.models.encoder import ConvEncoder
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 
 _FREE = ("left_vectors", "right_vectors", "input_weights", "unit_bias", "initial_mean", "readout_bias")
-_OPTIONAL = ("readout_weights", "readout_gain")
+_OPTIONAL = (
+    "readout_weights",
+    "readout_gain",
+    "readout_network_input",
+    "readout_network_bias",
+    "readout_network_output",
+)
 
 
 class TrainableLowRank(nn.Module):
@@ -27,23 +33,25 @@ class TrainableLowRank(nn.Module):
         self.initial_raw = nn.Parameter(_raw_cholesky(start.initial_cholesky))
         if start.observation_noise is not None:
             self.log_observation_noise = nn.Parameter(torch.log(start.observation_noise))
+        if start.dispersion is not None:
+            self.log_dispersion = nn.Parameter(torch.log(start.dispersion))
 
     def natural(self) -> LowRankParameters:
         """The parameters that the equations use."""
         values = {name: getattr(self, name) for name in _FREE}
         values |= {name: getattr(self, name) for name in _OPTIONAL if hasattr(self, name)}
-        decay, transition, initial, noise = _Natural.apply(
+        spread = "dispersion" if hasattr(self, "log_dispersion") else "observation_noise"
+        decay, transition, initial, values[spread] = _Natural.apply(
             self.decay_logit,
             self.transition_raw,
             self.initial_raw,
-            getattr(self, "log_observation_noise", None),
+            getattr(self, f"log_{spread}", None),
             self.config.noise == "diagonal",
         )
         return LowRankParameters(
             decay=decay,
             transition_cholesky=transition,
             initial_cholesky=initial,
-            observation_noise=noise,
             **values,
         )
 

@@ -54,6 +54,8 @@ def change_basis(parameters: LowRankParameters, basis: Tensor) -> LowRankParamet
     )
     if p.readout_weights is not None:
         changed = replace(changed, readout_weights=p.readout_weights @ inverse)
+    if p.readout_network_input is not None:
+        changed = replace(changed, readout_network_input=p.readout_network_input @ inverse)
     return changed.map(lambda x: x.to(dtype))
 
 

@@ -5,7 +5,8 @@ r_t = φ(x_t; h)                                their rates
 z_{t+1} = a z_t + V r_t + ε_t,  ε_t ~ N(0, Q)  R latents, z_0 ~ N(m_0, Q_0)
 v_{t+1} = a v_t + (1 − a) u_t                  inputs, filtered as the units filter them (or v_t = u_t)
 η_t = C z_t + d                                affine readout, or
-η_t = g r_t + d                                one-to-one readout: observed unit i is network unit i
+η_t = g r_t + d                                one-to-one readout: observed unit i is network unit i, or
+η_t = C z_t + B tanh(A z_t + b) + d            network readout, with H hidden units
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ class LowRankConfig:
     rank : R, number of latents
     units : N, units of the network
     activation : relu, clipped_relu, tanh, softplus or identity
-    observation : gaussian or poisson
-    readout : affine (from latents) or one_to_one (from the rates of the first D units)
-    link : softplus or exp for poisson; identity for gaussian ("auto" chooses)
+    observation : gaussian, poisson or negative_binomial
+    readout : affine (from latents), one_to_one (from the rates of the first D units) or network (from
+        latents, affine plus one hidden layer)
+    readout_units : H, hidden units of a network readout
+    link : softplus or exp for counts, or a sequence with one of them for each observed unit (kept as names
+        joined by commas); identity for gaussian ("auto" chooses)
     noise : full or diagonal transition covariance while training
     filter_inputs : True for inputs low-passed with the network's own time constant
     encoder_channels, encoder_kernels, encoder_causal : the convolutions of the encoder proposal
@@ -52,9 +56,12 @@ class LowRankConfig:
     encoder_kernels: tuple[int, ...] = (21, 11, 1)
     encoder_causal: bool = False
     encoder_dropout: float = 0.25
+    readout_units: int = 16
     seed: int = 0
 
     def __post_init__(self):
+        if not isinstance(self.link, str):
+            object.__setattr__(self, "link", _joined(self.link))
         if self.link == "auto":
             object.__setattr__(self, "link", "identity" if self.observation == "gaussian" else "softplus")
         object.__setattr__(self, "encoder_kernels", tuple(int(k) for k in self.encoder_kernels))
@@ -62,22 +69,24 @@ class LowRankConfig:
         for name, allowed in (
             ("activation", tuple(ACTIVATIONS)),
             ("observation", OBSERVATIONS),
-            ("readout", ("affine", "one_to_one")),
-            ("link", LINKS),
+            ("readout", ("affine", "one_to_one", "network")),
             ("noise", ("full", "diagonal")),
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(
                     f"{name}={getattr(self, name)!r} is not known; choose from {', '.join(allowed)}"
                 )
-        if (self.observation == "gaussian") != (self.link == "identity"):
+        allowed = ("identity",) if self.observation == "gaussian" else ("softplus", "exp")
+        if not set(self.link.split(",")) <= set(allowed):
+            known = set(self.link.split(",")) <= set(LINKS)
             raise InputError(
-                f"link={self.link!r} does not go with observation={self.observation!r}: "
-                "use identity for gaussian, softplus or exp for poisson"
+                f"link={self.link!r} {'does not go with' if known else 'is not known for'} "
+                f"observation={self.observation!r}: use identity for gaussian, and softplus or exp (one "
+                "name, or one for each unit) for poisson and negative_binomial"
             )
 
     def _check_sizes(self):
-        for name in ("rank", "units", "encoder_channels"):
+        for name in ("rank", "units", "encoder_channels", "readout_units"):
             value = getattr(self, name)
             if isinstance(value, bool) or int(value) != value or value < 1:
                 raise InputError(f"{name}={value!r} must be a whole number of at least 1")
@@ -91,6 +100,22 @@ class LowRankConfig:
         if any(k < 1 or k % 2 == 0 for k in self.encoder_kernels):
             raise InputError(f"encoder_kernels={self.encoder_kernels} must be odd numbers of bins")
 
+    def check_observed(self, observed: int) -> None:
+        """Refuse a number of observed units that the readout or the links cannot be for."""
+        if self.readout == "one_to_one" and observed > self.units:
+            raise InputError(
+                "a one-to-one readout needs at least as many network units as observed ones: "
+                f"units={self.units}, observed {observed}"
+            )
+        links = self.link.count(",") + 1
+        if links not in (1, observed):
+            raise InputError(f"link names {links} units and {observed} are observed: give one name for each")
+
+
+def _joined(links) -> str:
+    names = [str(name) for name in links]
+    return names[0] if len(set(names)) == 1 else ",".join(names)
+
 
 @dataclass(frozen=True)
 class LowRankParameters:
@@ -99,7 +124,9 @@ class LowRankParameters:
     Shapes: left_vectors (N, R), right_vectors (R, N), input_weights (N, U), unit_bias (N,), decay (),
     transition_cholesky (R, R), initial_mean (R,), initial_cholesky (R, R), readout_weights (D, R) for an
     affine readout or readout_gain (D,) for one-to-one, readout_bias (D,), observation_noise (D,) variance
-    for Gaussian observations. What a model does not have is None.
+    for Gaussian observations, dispersion (D,) for negative binomial ones (variance μ + μ² / dispersion). A
+    network readout has readout_weights and readout_network_input A (H, R), readout_network_bias b (H,) and
+    readout_network_output B (D, H). What a model does not have is None.
     """
 
     left_vectors: Tensor
@@ -114,6 +141,15 @@ class LowRankParameters:
     readout_weights: Tensor | None = None
     readout_gain: Tensor | None = None
     observation_noise: Tensor | None = None
+    dispersion: Tensor | None = None
+    readout_network_input: Tensor | None = None
+    readout_network_bias: Tensor | None = None
+    readout_network_output: Tensor | None = None
+
+    @property
+    def spread(self) -> Tensor | None:
+        """What the law of the observations has beside its mean: a variance, a dispersion, or nothing."""
+        return self.observation_noise if self.dispersion is None else self.dispersion
 
     def map(self, function) -> LowRankParameters:
         """Apply `function` to every tensor."""
@@ -161,7 +197,15 @@ def predictor(
 ) -> Tensor:
     """η of the observed units, (..., D)."""
     if parameters.readout_weights is not None:
-        return latents @ parameters.readout_weights.T + parameters.readout_bias
+        affine = latents @ parameters.readout_weights.T + parameters.readout_bias
+        if parameters.readout_network_output is None:
+            return affine
+        return affine + readout_features(parameters, latents) @ parameters.readout_network_output.T
     observed = parameters.readout_bias.shape[0]
     r = rates(parameters, activation, latents, filtered)[..., :observed]
     return parameters.readout_gain * r + parameters.readout_bias
+
+
+def readout_features(parameters: LowRankParameters, latents: Tensor) -> Tensor:
+    """tanh(A z + b) of a network readout, (..., H)."""
+    return torch.tanh(latents @ parameters.readout_network_input.T + parameters.readout_network_bias)

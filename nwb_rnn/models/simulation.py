@@ -33,9 +33,7 @@ def simulate(
     for t in range(bins):
         eta = predictor(parameters, config.activation, latents, filtered[:, t])
         path.append(latents)
-        seen.append(
-            observations.sample(eta, config.observation, config.link, parameters.observation_noise, generator)
-        )
+        seen.append(observations.sample(eta, config.observation, config.link, parameters.spread, generator))
         noise = torch.randn(batch, config.rank, **draw) @ parameters.transition_cholesky.T
         latents = transition_mean(parameters, config.activation, latents, filtered[:, t]) + noise
     return torch.stack(path, 1).cpu().numpy(), torch.stack(seen, 1).cpu().numpy()

@@ -36,14 +36,23 @@ def low_rank_equations(arrays: Mapping[str, np.ndarray]) -> str:
     lines.append(
         _READOUTS.get(setting.get("readout", ""), f"predictor: readout {setting.get('readout', '?')}")
     )
-    lines.append(f"mean = {_LINKS.get(setting.get('link', ''), setting.get('link', '?'))}")
+    lines.append(_link_line(setting.get("link", "?")))
     lines.append(_LAWS.get(setting.get("observation", ""), f"y ~ {setting.get('observation', '?')}"))
     return "\n".join(lines)
+
+
+def _link_line(link: str) -> str:
+    if "," in link:
+        used = " or ".join(_LINKS.get(name, name) for name in sorted(set(link.split(","))))
+        return f"mean = {used}, by unit as `link` says"
+    return f"mean = {_LINKS.get(link, link)}"
 
 
 _READOUTS = {
     "affine": "predictor = readout_weights z + readout_bias",
     "one_to_one": "predictor_i = readout_gain_i r_i + readout_bias_i for the first D units",
+    "network": "predictor = readout_weights z + readout_network_output tanh(readout_network_input z + "
+    "readout_network_bias) + readout_bias",
 }
 
 

@@ -104,12 +104,18 @@ def make(case: Case) -> Problem:
         "filtered": normal(case.batch, case.bins, case.inputs),
     }
     size = 0.2 if case.link == "exp" else 1.0  # unbounded rates would leave float32
-    if case.readout == "affine":
+    if case.readout != "one_to_one":
         leaves["readout_weights"] = normal(case.observed, case.rank, scale=0.5 * size)
     else:
         leaves["readout_gain"] = size * (1 + normal(case.observed, scale=0.1))
     if case.observation == "gaussian":
         leaves["observation_noise"] = 0.5 + normal(case.observed).abs()
+    if case.observation == "negative_binomial":
+        leaves["dispersion"] = 0.3 + 3 * normal(case.observed).abs()
+    if case.readout == "network":
+        leaves["readout_network_input"] = normal(4, case.rank)
+        leaves["readout_network_bias"] = normal(4)
+        leaves["readout_network_output"] = normal(case.observed, 4, scale=0.3 * size)
     if case.proposal == "encoder":
         leaves["encoder_root"] = normal(case.batch, case.bins, case.rank, case.rank, scale=0.5)
         leaves["encoder_linear"] = normal(case.batch, case.bins, case.rank)

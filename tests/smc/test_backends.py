@@ -15,11 +15,46 @@ import torch
 from smc.backend_contract import BackendContract, outcome
 from smc.backend_problems import Case, make
 
-from nwb_rnn.smc.backends import cpu
+from nwb_rnn.smc.backends import cpu, reference
 
 
 class TestCpu(BackendContract):
     backend = cpu
+
+    @pytest.mark.parametrize(
+        "case",
+        [
+            Case(
+                observation="negative_binomial", link=link, readout=readout, activation=activation, **options
+            )
+            for readout, activation in (
+                ("affine", "tanh"),
+                ("one_to_one", "clipped_relu"),
+                ("one_to_one", "relu"),
+            )
+            for link, options in (
+                ("softplus", dict(proposal="encoder", mask="units", unequal=True, inputs=2)),
+                ("exp", dict(proposal="bootstrap", resampling="multinomial", mask="bins")),
+                ("exp", dict(proposal="encoder", resampling="none", dtype=torch.float64, observed=19)),
+                ("softplus", dict(proposal="bootstrap", dtype=torch.float64, unequal=True)),
+            )
+        ],
+        ids=str,
+    )
+    def test_negative_binomial_counts(self, case):
+        self.compare(case)
+
+    @pytest.mark.parametrize(
+        ("change", "word"),
+        [(dict(readout="network"), "network readout"), (dict(link="exp,softplus"), "link exp,softplus")],
+    )
+    def test_what_has_no_kernel_goes_to_the_reference(self, change, word):
+        case = Case(proposal="bootstrap", observation="poisson", observed=2, **{"link": "exp"} | change)
+        problem = make(case)
+        assert word in cpu.supports(problem.inputs(), case.resampling)
+        result, gradients = outcome(reference, problem)
+        assert torch.isfinite(result.log_increments).all()
+        assert all(torch.isfinite(g).all() for g in gradients.values())
 
 
 def test_the_number_of_threads_does_not_change_a_bit(monkeypatch):
@@ -102,7 +137,7 @@ _SECOND = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from smc.backend_problems import Case, make
-from nwb_rnn.smc.backends import cpu
+from nwb_rnn.smc.backends import cpu, reference
 problem = make(Case())
 inputs = problem.inputs()
 start = time.process_time()

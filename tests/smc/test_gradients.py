@@ -22,6 +22,12 @@ CASES = [
         ["bootstrap", "encoder"],
     ),
     *itertools.product(
+        ["tanh"],
+        [("negative_binomial", "softplus"), ("negative_binomial", "exp"), ("poisson", "exp,softplus,exp")],
+        ["affine", "one_to_one", "network"],
+        ["bootstrap", "encoder"],
+    ),
+    *itertools.product(
         ["tanh", "clipped_relu"], [("gaussian", "identity")], ["affine"], ["optimal", "encoder"]
     ),
     ("tanh", ("gaussian", "identity"), "one_to_one", "bootstrap"),
@@ -46,8 +52,14 @@ def test_gradients_agree_with_finite_differences(activation, law, readout, propo
         initial_cholesky=np.array([[0.9, 0.0], [0.2, 0.7]]),
         readout_bias=rng.standard_normal(OBSERVED),
     )
-    name = "readout_weights" if readout == "affine" else "readout_gain"
-    values[name] = 0.3 * rng.standard_normal((OBSERVED, RANK) if readout == "affine" else OBSERVED)
+    name = "readout_gain" if readout == "one_to_one" else "readout_weights"
+    values[name] = 0.3 * rng.standard_normal(OBSERVED if readout == "one_to_one" else (OBSERVED, RANK))
+    if readout == "network":
+        values["readout_network_input"] = rng.standard_normal((4, RANK))
+        values["readout_network_bias"] = rng.standard_normal(4)
+        values["readout_network_output"] = 0.3 * rng.standard_normal((OBSERVED, 4))
+    if observation == "negative_binomial":
+        values["dispersion"] = rng.uniform(0.5, 5.0, OBSERVED)
     if observation == "gaussian":
         values["observation_noise"] = rng.uniform(0.4, 1.0, OBSERVED)
     names = list(values)
@@ -73,7 +85,7 @@ def test_gradients_agree_with_finite_differences(activation, law, readout, propo
 
 def _trials(observation, rng) -> TrialTensors:
     shape = (BATCH, BINS, OBSERVED)
-    observed = rng.poisson(2.0, shape) if observation == "poisson" else rng.standard_normal(shape)
+    observed = rng.standard_normal(shape) if observation == "gaussian" else rng.poisson(2.0, shape)
     mask = np.ones(shape)
     mask[0, 1] = 0
     mask[1, 2, 0] = 0

@@ -8,16 +8,18 @@ their particles repeat the last ones.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nwb_rnn.models.activations import ACTIVATIONS
+from nwb_rnn.models.observations import dispersion_terms
 from nwb_rnn.smc.backends import cpu_backward, cpu_forward, cpu_problem
 from nwb_rnn.smc.backends.cpu_compile import kernels
 from nwb_rnn.smc.backends.cpu_problem import SCHEMES, Problem
@@ -38,9 +40,9 @@ _PARAMETERS = (
     "decay",
     "initial_mean",
 )
-_READOUT = ("readout_weights", "readout_gain", "readout_bias", "observation_noise")
+_READOUT = ("readout_weights", "readout_gain", "readout_bias", "observation_noise", "dispersion")
 _TERMS = tuple(f.name for f in fields(ProposalTerms) if f.name not in ("kind", "adapted"))
-_LAWS = (("gaussian", "identity"), ("poisson", "softplus"), ("poisson", "exp"))
+_LAWS = (("gaussian", "identity"), *itertools.product(("poisson", "negative_binomial"), ("softplus", "exp")))
 
 
 def supports(inputs: SequenceInputs, resampling: str) -> str | None:
@@ -56,6 +58,8 @@ def supports(inputs: SequenceInputs, resampling: str) -> str | None:
         return f"no kernel for activation {inputs.activation} with resampling {resampling}"
     if not inputs.proposal.adapted and (inputs.observation, inputs.link) not in _LAWS:
         return f"no kernel for {inputs.observation} observations with link {inputs.link}"
+    if not inputs.proposal.adapted and inputs.parameters.readout_network_output is not None:
+        return "no kernel for a network readout"
     return None
 
 
@@ -70,7 +74,13 @@ def run(
     tensors = _differentiable(inputs)
     skip = torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
     problem = Problem(inputs, noise, uniforms, resampling, ancestors, skip)
-    return SequenceResult(*_Filter.apply(problem, tuple(tensors), *tensors.values()))
+    result = SequenceResult(*_Filter.apply(problem, tuple(tensors), *tensors.values()))
+    k = inputs.parameters.dispersion
+    if k is None:
+        return result
+    # the same for every particle, so it need not be in the kernels
+    terms = (dispersion_terms(inputs.observed, k) * inputs.mask).sum(-1)
+    return replace(result, log_increments=result.log_increments + terms)
 
 
 def log_likelihood(
@@ -163,7 +173,7 @@ class _Passes:
     def log_increments(self) -> Tensor:
         """The forward pass; log increments (B, T)."""
         problem, drawing = self.problem, self.problem.ancestors is None
-        adapted, counts = problem.inputs.proposal.adapted, problem.inputs.observation == "poisson"
+        adapted, counts = problem.inputs.proposal.adapted, problem.inputs.observation != "gaussian"
 
         def work(first, last):
             first, last = self.edges[first], self.edges[last]

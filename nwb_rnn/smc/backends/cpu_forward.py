@@ -82,7 +82,7 @@ def weighted(
 ):
     """Trials `first`..`last` − 1 with a proposal that is weighted after the draw.
 
-    `counts` is True for Poisson observations; the rest as in `adapted`.
+    `counts` is True for spike counts; the rest as in `adapted`.
     """
     rank, particles = model.initial_mean.shape[0], path.ancestors.shape[1]
     whole = (particles + block - 1) // block * block

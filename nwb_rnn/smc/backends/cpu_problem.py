@@ -108,7 +108,9 @@ def _readout_pack(problem: Problem, noise: np.ndarray | None) -> np.ndarray:
     rows = dict.fromkeys(cpu_readout.ROWS, 0)
     rows["bias"] = array(p.readout_bias)
     if noise is not None:
-        rows["inverse_noise"] = 1 / noise
+        rows["spread"] = 1 / noise
+    if p.dispersion is not None:
+        rows["spread"] = array(p.dispersion)
     weights = p.readout_weights
     if problem.one_to_one:
         weights = p.left_vectors[:units]
@@ -263,8 +265,10 @@ def _readout_gradients(problem: Problem, total: Sums):
     if p.observation_noise is not None:
         noise = p.observation_noise.detach()
         gradients["observation_noise"] = (
-            torch.from_numpy(total.log_noise) / noise - named["inverse_noise"] / noise**2
+            torch.from_numpy(total.log_noise) / noise - named["spread"] / noise**2
         )
+    if p.dispersion is not None:
+        gradients["dispersion"] = named["spread"]
     return gradients, rows[:rank].T, named["threshold"], named["current"]
 
 

@@ -1,8 +1,9 @@
 """The likelihood of one bin in the CPU backend, log p(y | z) up to terms without z, and its adjoint.
 
 Rows of the readout's pack: weights (R rows; C, or M for a one-to-one readout), then those of `ROWS`: d, the
-gain, h and base of the network (one-to-one), 1 / variance (Gaussian), and the bin's observations and its
-mask as 0 or 1. The pack of its gradients has the rows up to 1 / variance.
+gain, h and base of the network (one-to-one), the spread (1 / variance of a Gaussian, dispersion k of a
+negative binomial), and the bin's observations and its mask as 0 or 1. The pack of its gradients has the rows
+up to the spread.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from nwb_rnn.smc.backends import cpu_lanes as lanes
 from nwb_rnn.smc.backends.cpu_blocks import Kernel, Pack, Scratch, Totals, combine
 from nwb_rnn.smc.backends.cpu_units import rate_and_pullback
 
-ROWS = ("bias", "gain", "threshold", "current", "inverse_noise", "observed", "seen")
+ROWS = ("bias", "gain", "threshold", "current", "spread", "observed", "seen")
 GRADIENT_ROWS = 5
 
 
@@ -28,9 +29,15 @@ class _Unit:
         names = ["bias", "observed", "seen"]
         if self.spec.readout == "one_to_one":
             names += ["gain", "threshold", "current"]
-        if self.spec.observation == "gaussian":
-            names.append("inverse_noise")
+        if self.spec.observation != "poisson":
+            names.append("spread")
         self.rows = {name: pack[kernel.rank + ROWS.index(name)] for name in names}
+        # padding has dispersion 0; its observations are not seen
+        self.log_spread = lanes.log(self.rows["spread"].at_least(1e-30)) if self._overdispersed else None
+
+    @property
+    def _overdispersed(self) -> bool:
+        return self.spec.observation == "negative_binomial"
 
     def predictor(self, z):
         """η, the rate and the pullback of the rate (None for an affine readout)."""
@@ -44,23 +51,46 @@ class _Unit:
         y = self.rows["observed"]
         if self.spec.observation == "gaussian":
             residual = y - predictor
-            return residual * self.rows["inverse_noise"] * residual * -0.5
+            return residual * self.rows["spread"] * residual * -0.5
+        if self._overdispersed:
+            log_mean = predictor if self.spec.link == "exp" else self._softplus(predictor)[1]
+            excess = lanes.softplus(log_mean - self.log_spread)[0]
+            return y * log_mean - (y + self.rows["spread"]) * excess
         if self.spec.link == "exp":
             return y * predictor - lanes.exp(predictor)
-        expected = lanes.softplus(predictor)[0] + SMALLEST_RATE
-        return y * lanes.log(expected) - expected
+        expected, log_mean = self._softplus(predictor)[:2]
+        return y * log_mean - expected
+
+    def _softplus(self, predictor):
+        """The mean, its logarithm, and d log mean / dη as numerator and denominator."""
+        expected, over, under = lanes.softplus(predictor)
+        expected = expected + SMALLEST_RATE
+        return expected, lanes.log(expected), over, expected * under
 
     def slope(self, predictor):
-        """d log p(y | η) / dη, and the squared residual (Gaussian)."""
+        """d log p(y | η) / dη, and d log p(y | η) / d spread (times −2 for a Gaussian; None for Poisson)."""
         y = self.rows["observed"]
         if self.spec.observation == "gaussian":
             residual = y - predictor
-            return residual * self.rows["inverse_noise"], residual * residual
+            return residual * self.rows["spread"], residual * residual
+        if self._overdispersed:
+            return self._overdispersed_slope(predictor)
         if self.spec.link == "exp":
             return y - lanes.exp(predictor), None
-        expected, over, under = lanes.softplus(predictor)
-        expected = expected + SMALLEST_RATE
-        return (y - expected) * over / (expected * under), None
+        expected, _, over, under = self._softplus(predictor)
+        return (y - expected) * over / under, None
+
+    def _overdispersed_slope(self, predictor):
+        y, k = self.rows["observed"], self.rows["spread"]
+        log_mean, over, under = predictor, 1.0, 1.0
+        if self.spec.link != "exp":
+            _, log_mean, over, under = self._softplus(predictor)
+        excess, part, whole = lanes.softplus(log_mean - self.log_spread)
+        total = (y + k) * part / whole  # (y + k) μ / (μ + k)
+        slope = y - total
+        if self.spec.link != "exp":
+            slope = slope * over / under
+        return slope, total / k.at_least(1e-30) - excess
 
 
 @intrinsic
@@ -117,8 +147,8 @@ def pull_score(typingctx, spec, pack, on_pack, vectors, latents, on_scores, on_l
 def _touched(kernel: Kernel) -> list[int]:
     """Rows that get a gradient."""
     names = ["bias"]
-    if kernel.spec.observation == "gaussian":
-        names.append("inverse_noise")
+    if kernel.spec.observation != "poisson":
+        names.append("spread")
     if kernel.spec.readout == "one_to_one":
         names += ["gain", "current"]
         if kernel.spec.activation == "clipped_relu":
@@ -133,12 +163,12 @@ def _pull_unit(unit: _Unit, totals: Totals, z, on_score) -> lanes.Lanes:
         totals.add(unit.rank + ROWS.index(name), value, factor)
 
     predictor, r, pullback = unit.predictor(z)
-    slope, square = unit.slope(predictor)
+    slope, on_spread = unit.slope(predictor)
     seen = on_score * unit.rows["seen"]
     on_predictor = slope * seen
     add("bias", on_predictor)
-    if square is not None:
-        add("inverse_noise", square * seen, -0.5)
+    if on_spread is not None:
+        add("spread", on_spread * seen, -0.5 if unit.spec.observation == "gaussian" else 1.0)
     if pullback is None:
         return on_predictor
     add("gain", on_predictor, r)

@@ -46,6 +46,8 @@ def supports(inputs: SequenceInputs, resampling: str) -> str | None:
         return f"no kernel for activation {inputs.activation} with resampling {resampling}"
     if not inputs.proposal.adapted and (inputs.observation, inputs.link) not in _LAWS:
         return f"no kernel for {inputs.observation} observations with link {inputs.link}"
+    if not inputs.proposal.adapted and inputs.parameters.readout_network_output is not None:
+        return "no kernel for a network readout"
     return None
 
 

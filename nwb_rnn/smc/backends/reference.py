@@ -105,6 +105,6 @@ def _log_weight(inputs: SequenceInputs, t: int, mean: Tensor, latents: Tensor, n
     p = inputs.parameters
     predicted = predictor(p, inputs.activation, latents, inputs.filtered[:, t, None])
     likelihood = observations.log_likelihood(
-        inputs.observed[:, t, None], predicted, inputs.observation, inputs.link, p.observation_noise
+        inputs.observed[:, t, None], predicted, inputs.observation, inputs.link, p.spread
     )
     return ratio + (likelihood * inputs.mask[:, t, None]).sum(-1)

@@ -154,7 +154,9 @@ def low_rank_rnn() -> NWBGroupSpec:
         attributes=[
             attribute("readout", "affine (from the latents), one_to_one (from the rates) or network."),
             attribute(
-                "link", "From predictor to mean observation per bin: identity, softplus log(1+exp(x)) or exp."
+                "link",
+                "From predictor to mean observation per bin: identity, softplus log(1+exp(x)) or exp; or one "
+                "of these for each observed unit, joined by commas.",
             ),
             attribute(
                 "filter_inputs",
@@ -171,9 +173,9 @@ def low_rank_rnn() -> NWBGroupSpec:
             array("transition_cholesky", "L: lower Cholesky factor of the noise of a step.", "latent latent"),
             array("initial_mean", "Mean of the first latent.", "latent"),
             array("initial_cholesky", "L0: lower Cholesky factor of its covariance.", "latent latent"),
-            array("readout_weights", "C of an affine readout.", "observed_unit latent"),
+            array("readout_weights", "C of an affine or network readout.", "observed_unit latent"),
             array("readout_gain", "g of a one-to-one readout.", "observed_unit"),
-            array("readout_bias", "d of an affine or one-to-one readout.", "observed_unit"),
+            array("readout_bias", "d of the readout.", "observed_unit"),
             array("observation_noise", "Variance of Gaussian observations.", "observed_unit"),
             array(
                 "dispersion",
@@ -183,7 +185,11 @@ def low_rank_rnn() -> NWBGroupSpec:
         ],
         groups=[
             _part("proposal_network", "Network that proposes latents given observations, used in inference."),
-            _part("readout_network", "Network from latents to the predictor, for readout = network."),
+            _part(
+                "readout_network",
+                "Network from latents to the predictor, for readout = network: "
+                "predictor = C z + B tanh(A z + b) + d, with A readout_network_input, b readout_network_bias and B readout_network_output.",
+            ),
         ],
     )
 

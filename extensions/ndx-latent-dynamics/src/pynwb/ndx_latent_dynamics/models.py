@@ -109,7 +109,7 @@ class LowRankMethods(ModelMethods):
     def expected_observation(
         self, latents: np.ndarray, filtered_inputs: np.ndarray | None = None
     ) -> np.ndarray:
-        """Mean observation per bin, (..., D), for an affine or one-to-one readout."""
+        """Mean observation per bin, (..., D), for an affine, one-to-one or network readout."""
         model: Any = self
         bias = plain_array(model.readout_bias)
         if model.readout == "affine":
@@ -117,10 +117,21 @@ class LowRankMethods(ModelMethods):
         elif model.readout == "one_to_one":
             rates = self.rates(latents, filtered_inputs)[..., : len(bias)]
             predictor = plain_array(model.readout_gain) * rates + bias
+        elif model.readout == "network" and "readout_network_output" in self.to_numpy():
+            predictor = self._network_predictor(np.asarray(latents)) + bias
         else:
             raise ValueError(f"readout {model.readout!r} is defined by `equations` and `readout_network`")
         links = {"identity": lambda x: x, "exp": np.exp, "softplus": lambda x: np.logaddexp(0, x)}
-        return links[model.link or "identity"](predictor)
+        names = (model.link or "identity").split(",")
+        if len(names) == 1:
+            return links[names[0]](predictor)
+        return np.stack([links[name](predictor[..., i]) for i, name in enumerate(names)], axis=-1)
+
+    def _network_predictor(self, latents: np.ndarray) -> np.ndarray:
+        """C z + B tanh(A z + b), (..., D)."""
+        array = self.to_numpy()
+        hidden = np.tanh(latents @ array["readout_network_input"].T + array["readout_network_bias"])
+        return latents @ array["readout_weights"].T + hidden @ array["readout_network_output"].T
 
 
 class RateMethods(ModelMethods):
