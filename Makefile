@@ -1,5 +1,6 @@
 # make demo [INPUT=file.nwb ALIGN=column ARGS="--rank 3"]   the whole walk, on a simulated session or on your file
 # make test [ARGS="-k alignment"]                            all tests
+# make docs                                                  the documentation, into site/; warnings are errors
 # make lint                                                  ruff and pyright
 # make clean                                                 remove what these made
 # Each makes .venv and installs everything first; the second time that takes no time.
@@ -12,7 +13,7 @@ EXTENSION := extensions/ndx-latent-dynamics
 export PYTHON
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: demo test lint clean install
+.PHONY: demo test docs lint clean install
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -20,6 +21,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(ONE_THREAD) $(BIN)/pytest -n 2 $(ARGS)
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -49,5 +53,5 @@ $(STAMP): pyproject.toml constraints.txt $(EXTENSION)/pyproject.toml
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) demo_output build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo_output site build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

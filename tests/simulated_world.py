@@ -34,3 +34,30 @@ def run(*arguments, code: int = 0) -> str:
         raise result.exception
     assert result.exit_code == code, result.output
     return result.output
+
+
+def quick_fits(monkeypatch) -> None:
+    """Make every fit small, so that code for readers runs as it is written: few units and iterations.
+
+    The numbers that come out mean nothing; what can be called, and with what, stays the same.
+    """
+    import nwb_rnn as nr
+
+    make, fit, infer = nr.LowRankRNN.__init__, nr.LowRankRNN.fit, nr.LowRankRNN.infer
+    small = {"iterations": 3, "particles": 4, "polish": 0, "progress": False, "backend": "reference"}
+
+    def small_network(self, rank, units=12, *arguments, **settings):
+        make(self, rank, min(units, 12), *arguments, **settings)
+
+    def short_fit(self, trials, validation=None, **options):
+        return fit(self, trials, validation, **{**options, **small})
+
+    def short_infer(self, trials, **options):
+        few = {"particles": 8, "backend": "reference"}
+        if options.get("kind", "smoothed") == "smoothed":
+            few["samples"] = 4
+        return infer(self, trials, **{**options, **few})
+
+    monkeypatch.setattr(nr.LowRankRNN, "__init__", small_network)
+    monkeypatch.setattr(nr.LowRankRNN, "fit", short_fit)
+    monkeypatch.setattr(nr.LowRankRNN, "infer", short_infer)
