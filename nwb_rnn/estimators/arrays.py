@@ -57,6 +57,10 @@ def from_arrays(arrays: dict, config: LowRankConfig | None = None):
             raise InputError(
                 f"{name} holds numbers that are not positive; it needs one above 0 for each unit"
             )
+        if name == "indicator_decay" and not ((value >= 0) & (value < 1)).all():
+            raise InputError(
+                "indicator_decay holds numbers outside [0, 1); it is exp(-bin_size / time constant)"
+            )
         values[name] = torch.tensor(value, dtype=torch.float32)
     bin_size = float(arrays.get("bin_size", np.array(1.0)))
     return config, LowRankParameters(**values), _encoder(arrays, config, shapes), bin_size
@@ -72,6 +76,8 @@ def _config_of(arrays: dict[str, np.ndarray]) -> LowRankConfig:
         settings["readout_units"] = arrays["readout_network_output"].shape[1]
     if "observation_noise" in arrays:
         settings.setdefault("observation", "gaussian")
+    if "indicator_decay" in arrays:
+        settings["indicator"] = "ar1"
     if "dispersion" in arrays:
         settings.setdefault("observation", "negative_binomial")
     return LowRankConfig(rank=rank, units=units, **settings)
@@ -99,6 +105,8 @@ def _shapes(arrays: dict[str, np.ndarray], config: LowRankConfig) -> dict[str, t
         shapes["observation_noise"] = (observed,)
     if config.observation == "negative_binomial":
         shapes["dispersion"] = (observed,)
+    if config.indicator != "none":
+        shapes["indicator_decay"] = (observed,)
     if config.readout == "network":
         hidden = config.readout_units
         shapes["readout_network_input"] = (hidden, rank)

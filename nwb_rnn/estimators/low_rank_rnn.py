@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from nwb_rnn.estimators.training import Fitted, train
 from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.models.canonical import canonical_basis, change_basis, is_canonical
 from nwb_rnn.models.encoder import ConvEncoder
+from nwb_rnn.models.indicator import expected_trace
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 from nwb_rnn.models.simulation import simulate
 from nwb_rnn.smc import trials as tensors
@@ -45,6 +46,8 @@ class LowRankRNN:
         (η = C z + B tanh(A z + b) + d with `readout_units` hidden units)
     link : softplus or exp, the expected count per bin as a function of η; one name, or one for each unit
     seed : of the starting weights, of training, and of inference
+    indicator : ar1 for fluorescence, y_t = g y_{t−1} + η_t + noise (`nwb_rnn.models.indicator`), with
+        `indicator_time_constant` in s where it is known
     settings : further fields of `nwb_rnn.models.low_rank.LowRankConfig`
 
     Raises
@@ -60,6 +63,7 @@ class LowRankRNN:
         observation: str = "poisson",
         readout: str = "affine",
         link: str | Sequence[str] = "auto",
+        indicator: str = "none",
         seed: int = 0,
         **settings,
     ):
@@ -71,6 +75,7 @@ class LowRankRNN:
                 observation=observation,
                 readout=readout,
                 link=link,  # type: ignore[arg-type]
+                indicator=indicator,
                 seed=seed,
                 **settings,
             )
@@ -240,13 +245,14 @@ class LowRankRNN:
         Returns
         -------
         Dataset with latent_mean, latent_std (trial, time, latent), rates (trial, time, unit), expected
-        observation per bin, log_likelihood (trial), effective_sample_size (trial, time) and mask; bins
-        outside a trial are NaN.
+        observation per bin (of fluorescence, what the latents alone predict), log_likelihood (trial),
+        effective_sample_size (trial, time) and mask; bins outside a trial are NaN.
         """
         if kind not in ("smoothed", "filtered"):
             raise InputError(f"kind={kind!r} is not known; choose smoothed or filtered")
         p = self.parameters
         data = tensors.from_dataset(matching.matched(trials, self.data_description, p.input_weights.shape[1]))
+        data = data.innovations(p.indicator_decay)
         if held_out_units is not None:
             data = data.hide_units(choices.units_mask(self.unit_ids, held_out_units))
         if until is not None:
@@ -268,6 +274,8 @@ class LowRankRNN:
         )
         if encoder is not None:
             encoder.cpu()
+        if p.indicator_decay is not None:
+            found = replace(found, rates=expected_trace(found.rates, p.indicator_decay.numpy()))
         attrs = {"kind": kind, "particles": particles, "seed": seed, "proposal": options.proposal}
         return posterior.as_dataset(found, trials, self.unit_ids, attrs)
 
@@ -322,7 +330,8 @@ class LowRankRNN:
         """
         given = matching.matched(trials, self.data_description, self.parameters.input_weights.shape[1])
         latents = self.infer(given, **options)
-        scores = scoring.marginal(latents, given, self.config.observation)
+        fluorescence = self.config.indicator != "none"
+        scores = scoring.marginal(latents, given, self.config.observation, pairs=fluorescence)
         if held_out_units is not None:
             held = choices.units_mask(self.unit_ids, held_out_units).numpy()
             latents = self.infer(given, held_out_units=held_out_units, **options)

@@ -9,11 +9,19 @@ from nwb_rnn.metrics.likelihood import bits_per_spike, poisson_log_likelihood
 from nwb_rnn.smc.trials import observed_name
 
 
-def marginal(latents: xr.Dataset, trials: xr.Dataset, observation: str) -> dict[str, float]:
-    """Marginal log-likelihood per bin, and bits per spike (counts) or R² (signals)."""
+def marginal(
+    latents: xr.Dataset, trials: xr.Dataset, observation: str, pairs: bool = False
+) -> dict[str, float]:
+    """Marginal log-likelihood per bin, and bits per spike (counts) or R² (signals).
+
+    The bits of counts are against a Poisson law at each unit's mean rate, whatever the law of the model, so
+    that models of different laws have one scale. With `pairs` the likelihood is that of bins whose
+    predecessor was observed too.
+    """
     values, mask = _values(trials)
     total = float(latents["log_likelihood"].sum())
-    scores = {"log_likelihood_per_bin": total / float(mask.any(-1).sum())}
+    counted = mask[:, 1:] & mask[:, :-1] if pairs else mask
+    scores = {"log_likelihood_per_bin": total / float(counted.any(-1).sum())}
     if observation == "gaussian":
         return scores | {"r2": _r2(values, np.nan_to_num(latents["rates"].values), mask)}
     mean = np.where(mask, values, 0).sum((0, 1)) / np.maximum(mask.sum((0, 1)), 1)

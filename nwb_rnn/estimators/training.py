@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import xarray as xr
@@ -16,6 +16,7 @@ from nwb_rnn.fitting.start import starting_module
 from nwb_rnn.fitting.trainable import TrainableLowRank
 from nwb_rnn.fitting.trainer import Trainer
 from nwb_rnn.models.encoder import ConvEncoder
+from nwb_rnn.models.indicator import decay_of, estimated_decay
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 from nwb_rnn.smc import trials as tensors
 
@@ -52,6 +53,9 @@ def train(
     held = None
     if validation is not None:
         held = tensors.from_dataset(matching.matched(validation, description, data.inputs.shape[2]))
+    decay = _indicator_decay(config, data, description["bin_size"], current)
+    data = data.innovations(decay)
+    held = None if held is None else held.innovations(decay)
     scale = Scale.of(data) if config.observation == "gaussian" else None
     if scale is not None:
         data = scale.apply(data)
@@ -65,7 +69,21 @@ def train(
         trainer.run()
         finished = trainer.polished(polish)
     finally:
-        keep(Fitted(*_reached(module, finished, scale), list(trainer.progress.history), description))
+        parameters, encoder = _reached(module, finished, scale)
+        if decay is not None:
+            parameters = replace(parameters, indicator_decay=decay)
+        keep(Fitted(parameters, encoder, list(trainer.progress.history), description))
+
+
+def _indicator_decay(config: LowRankConfig, data: tensors.TrialTensors, bin_size: float, current):
+    """g (D,) of fluorescence: that of the model where there is one, known, or estimated; else None."""
+    if config.indicator == "none":
+        return None
+    if current is not None and current[0].indicator_decay is not None:
+        return current[0].indicator_decay
+    if config.indicator_time_constant is None:
+        return estimated_decay(data.observed, data.mask)
+    return decay_of(config.indicator_time_constant, bin_size, data.observed.shape[2])
 
 
 def _copied(parameters: LowRankParameters, encoder: ConvEncoder | None, scale: Scale | None):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nwb_rnn.errors import InputError
 from nwb_rnn.models.activations import ACTIVATIONS
+from nwb_rnn.models.indicator import INDICATORS
 from nwb_rnn.models.observations import LINKS, OBSERVATIONS
 
 
@@ -38,6 +39,8 @@ class LowRankConfig:
         joined by commas); identity for gaussian ("auto" chooses)
     noise : full or diagonal transition covariance while training
     filter_inputs : True for inputs low-passed with the network's own time constant
+    indicator : none, or ar1 for fluorescence (Gaussian) that decays between bins, see `models.indicator`
+    indicator_time_constant : of that decay, s; None estimates it for each unit
     encoder_channels, encoder_kernels, encoder_causal : the convolutions of the encoder proposal
     encoder_dropout : share of units hidden from the encoder at random in each training trial, so that
         it copes with held-out units
@@ -57,6 +60,8 @@ class LowRankConfig:
     encoder_causal: bool = False
     encoder_dropout: float = 0.25
     readout_units: int = 16
+    indicator: str = "none"
+    indicator_time_constant: float | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -71,11 +76,13 @@ class LowRankConfig:
             ("observation", OBSERVATIONS),
             ("readout", ("affine", "one_to_one", "network")),
             ("noise", ("full", "diagonal")),
+            ("indicator", INDICATORS),
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(
                     f"{name}={getattr(self, name)!r} is not known; choose from {', '.join(allowed)}"
                 )
+        self._check_indicator()
         allowed = ("identity",) if self.observation == "gaussian" else ("softplus", "exp")
         if not set(self.link.split(",")) <= set(allowed):
             known = set(self.link.split(",")) <= set(LINKS)
@@ -84,6 +91,15 @@ class LowRankConfig:
                 f"observation={self.observation!r}: use identity for gaussian, and softplus or exp (one "
                 "name, or one for each unit) for poisson and negative_binomial"
             )
+
+    def _check_indicator(self):
+        if self.indicator != "none" and self.observation != "gaussian":
+            raise InputError(
+                f"indicator={self.indicator!r} is for fluorescence; it does not go with observation="
+                f"{self.observation!r}: use observation='gaussian'"
+            )
+        if self.indicator_time_constant is not None and not self.indicator_time_constant > 0:
+            raise InputError(f"indicator_time_constant={self.indicator_time_constant} s must be positive")
 
     def _check_sizes(self):
         for name in ("rank", "units", "encoder_channels", "readout_units"):
@@ -126,7 +142,8 @@ class LowRankParameters:
     affine readout or readout_gain (D,) for one-to-one, readout_bias (D,), observation_noise (D,) variance
     for Gaussian observations, dispersion (D,) for negative binomial ones (variance μ + μ² / dispersion). A
     network readout has readout_weights and readout_network_input A (H, R), readout_network_bias b (H,) and
-    readout_network_output B (D, H). What a model does not have is None.
+    readout_network_output B (D, H). indicator_decay g (D,) belongs to
+    fluorescence. What a model does not have is None.
     """
 
     left_vectors: Tensor
@@ -145,6 +162,7 @@ class LowRankParameters:
     readout_network_input: Tensor | None = None
     readout_network_bias: Tensor | None = None
     readout_network_output: Tensor | None = None
+    indicator_decay: Tensor | None = None
 
     @property
     def spread(self) -> Tensor | None:

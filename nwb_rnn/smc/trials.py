@@ -10,6 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from nwb_rnn.errors import InputError
+from nwb_rnn.models import indicator
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,18 @@ class TrialTensors:
         keep = (torch.arange(self.observed.shape[1], device=self.observed.device) < hidden)[None, :, None]
         keep = keep.to(self.observed.dtype)
         return replace(_with_patterns(self.observed * keep, self.mask * keep, self), lengths=self.lengths)
+
+    def innovations(self, decay: Tensor | None) -> TrialTensors:
+        """Fluorescence as y_t − g y_{t−1}, see `models.indicator`; the same trials for None."""
+        if decay is None:
+            return self
+        change, both = indicator.innovations(self.observed, self.mask.expand_as(self.observed), decay)
+        if not both.any():
+            raise InputError(
+                "an indicator that decays between bins needs two observed bins in a row, and these trials "
+                "have none: give longer trials"
+            )
+        return _with_patterns(change, both, self)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TrialTensors:
         return TrialTensors(

@@ -38,6 +38,8 @@ def low_rank_equations(arrays: Mapping[str, np.ndarray]) -> str:
     )
     lines.append(_link_line(setting.get("link", "?")))
     lines.append(_LAWS.get(setting.get("observation", ""), f"y ~ {setting.get('observation', '?')}"))
+    if "indicator_decay" in arrays:
+        lines.append("y here is the innovation of the recorded trace f: y_t = f_t - indicator_decay f_{t-1}")
     return "\n".join(lines)
 
 

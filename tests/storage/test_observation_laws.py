@@ -1,4 +1,4 @@
-"""Negative binomial dispersions, network readouts and links by unit in a file, and what the types compute."""
+"""Negative binomial dispersions, indicators, network readouts and links by unit in a file, and what the types compute."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from pynwb import NWBHDF5IO
 
 import nwb_rnn as nr
 from nwb_rnn.models import low_rank, observations
+from nwb_rnn.teachers.oscillator import oscillator
 
 QUICK = dict(iterations=2, batch_size=4, particles=4, progress=False, backend="reference")
 
@@ -40,3 +41,13 @@ def test_round_trip_bit_for_bit(tmp_path, session_path, fitted, helpers, setting
         np.testing.assert_allclose(stored.expected_observation(z), expected, rtol=1e-5, atol=1e-6)
         assert ("dispersion" in stored.equations) == (model.config.observation == "negative_binomial")
         assert ("readout_network_output" in stored.equations) == (model.config.readout == "network")
+
+
+def test_the_decay_of_an_indicator_comes_back(tmp_path, session_path, helpers):
+    arrays = oscillator(observed=6, units=16, observation="gaussian", frequency=0.5, bin_size=0.05)
+    model = nr.LowRankRNN.from_arrays(**arrays, indicator_decay=np.linspace(0.5, 0.9, 6))
+    path = nr.write(tmp_path / "out.nwb", model, source=nr.read(session_path))
+    loaded = nr.load(path)
+    assert helpers.same_arrays(model.to_arrays(), loaded.to_arrays()) and loaded.config == model.config
+    drawn = [m.simulate(trials=2, bins=20).signal.values for m in (model, loaded)]
+    np.testing.assert_array_equal(*drawn)

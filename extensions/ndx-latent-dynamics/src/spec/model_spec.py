@@ -188,7 +188,8 @@ def low_rank_rnn() -> NWBGroupSpec:
             _part(
                 "readout_network",
                 "Network from latents to the predictor, for readout = network: "
-                "predictor = C z + B tanh(A z + b) + d, with A readout_network_input, b readout_network_bias and B readout_network_output.",
+                "predictor = C z + B tanh(A z + b) + d, "
+                "with A readout_network_input, b readout_network_bias and B readout_network_output.",
             ),
         ],
     )
