@@ -37,16 +37,29 @@ READER = """
             "identity": lambda: x - h,
         }[model.activation]()
         after = model.decay * z + r @ model.right_vectors[:].T
-        if model.readout == "affine":
-            predictor = z @ model.readout_weights[:].T + d
-        else:
+        if model.readout == "one_to_one":
             predictor = model.readout_gain[:] * r[:, : len(d)] + d
-        mean = {
-            "identity": lambda: predictor,
-            "softplus": lambda: np.log(1 + np.exp(predictor)),
-            "exp": lambda: np.exp(predictor),
-        }[model.link]()
-    np.savez(out, after=after, mean=mean)
+        else:
+            predictor = z @ model.readout_weights[:].T + d
+        if model.readout == "network":
+            layers = model.readout_network.parameter_arrays
+            A, b = layers["readout_network_input"].data[:], layers["readout_network_bias"].data[:]
+            B = layers["readout_network_output"].data[:]
+            predictor = predictor + np.tanh(z @ A.T + b) @ B.T
+        links = {
+            "identity": lambda x: x,
+            "softplus": lambda x: np.log(1 + np.exp(x)),
+            "exp": np.exp,
+        }
+        names = model.link.split(",")
+        names = names * len(d) if len(names) == 1 else names
+        mean = np.stack([links[name](predictor[:, i]) for i, name in enumerate(names)], axis=1)
+        variance = mean
+        if model.observation == "gaussian":
+            variance = np.zeros_like(mean) + model.observation_noise[:]
+        if model.observation == "negative_binomial":
+            variance = mean + mean**2 / model.dispersion[:]
+    np.savez(out, after=after, mean=mean, variance=variance)
 """
 
 CASES = [
@@ -55,6 +68,8 @@ CASES = [
     ("tanh", "one_to_one", "poisson", "exp"),
     ("softplus", "one_to_one", "gaussian", "identity"),
     ("identity", "affine", "poisson", "exp"),
+    ("clipped_relu", "network", "negative_binomial", "softplus"),
+    ("relu", "affine", "poisson", "exp,softplus,exp,exp,softplus"),
 ]
 
 
@@ -74,14 +89,19 @@ def make_model(activation, readout, observation, link):
         "readout_bias": draw(5),
         "bin_size": np.array(0.02),
     }
-    arrays |= {"readout_weights": draw(5, 3)} if readout == "affine" else {"readout_gain": draw(5)}
+    arrays |= {"readout_gain": draw(5)} if readout == "one_to_one" else {"readout_weights": draw(5, 3)}
+    if readout == "network":
+        arrays |= {"readout_network_input": draw(4, 3), "readout_network_bias": draw(4)}
+        arrays |= {"readout_network_output": draw(5, 4)}
+    if observation == "negative_binomial":
+        arrays["dispersion"] = np.arange(1, 6, dtype=np.float32)
     if observation == "gaussian":
         arrays["observation_noise"] = np.ones(5, np.float32)
     settings = {"activation": activation, "readout": readout, "observation": observation, "link": link}
     return nr.LowRankRNN.from_arrays(**arrays, **{k: np.array(v) for k, v in settings.items()})
 
 
-@pytest.mark.parametrize("case", CASES, ids=[c[0] for c in CASES])
+@pytest.mark.parametrize("case", CASES, ids=["-".join(c[:3]) for c in CASES])
 def test_one_step_prediction_is_rebuilt_from_the_file_alone(tmp_path, case):
     model = make_model(*case)
     start = "2024-01-01T00:00:00+00:00"
@@ -101,9 +121,11 @@ def test_one_step_prediction_is_rebuilt_from_the_file_alone(tmp_path, case):
     with np.load(tmp_path / "out.npz") as found:
         np.testing.assert_allclose(found["after"], expected.numpy(), rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(found["mean"], mean.numpy(), rtol=1e-6, atol=2e-7)
+        spread = observations.variance(mean, model.config.observation, parameters.spread)
+        np.testing.assert_allclose(found["variance"], spread.numpy(), rtol=1e-6, atol=4e-7)
 
 
-@pytest.mark.parametrize("case", CASES, ids=[c[0] for c in CASES])
+@pytest.mark.parametrize("case", CASES, ids=["-".join(c[:3]) for c in CASES])
 def test_the_methods_of_the_extension_compute_the_same(tmp_path, case):
     import ndx_latent_dynamics  # noqa: F401
     from pynwb import NWBHDF5IO
@@ -187,6 +209,9 @@ def test_the_readers_use_only_what_the_types_page_names(reader):
         assert re.search(rf"^\| {name}[ |(]", model, re.M), f"the page says nothing of {name}"
     for name in set(re.findall(r"latents\.(\w+)", reader)):
         assert re.search(rf"^\| {name}[ |(]", section(page, "TrialAlignedLatents"), re.M)
+    if reader is READER:
+        for name in re.findall(r'layers\["(\w+)"\]', reader):
+            assert name in model, f"the page does not say what {name} is"
     for law in ("relu max(x-h, 0)", "clipped_relu max(x+h, 0) - max(x, 0)", "tanh tanh(x-h)"):
         assert law in model
     assert "softplus log(1+exp(x))" in model and "latents z' = a z + V r" in model
