@@ -37,6 +37,7 @@ def main(folder: str = ".", iterations: str = "1500", recording: str = "") -> Pa
         batch_size=10,
         particles=10,
         crop=50,
+        learning_rate=1e-2,
         polish=0,
         progress=sys.stderr.isatty(),
     )
