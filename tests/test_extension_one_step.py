@@ -215,3 +215,83 @@ def test_the_readers_use_only_what_the_types_page_names(reader):
     for law in ("relu max(x-h, 0)", "clipped_relu max(x+h, 0) - max(x, 0)", "tanh tanh(x-h)"):
         assert law in model
     assert "softplus log(1+exp(x))" in model and "latents z' = a z + V r" in model
+
+
+# Written from the section RateRNN of the same page; a TaskRNN extends it and is read in the same way.
+RATE_READER = """
+    import sys
+    sys.modules["nwb_rnn"] = sys.modules["ndx_latent_dynamics"] = sys.modules["torch"] = None
+    import numpy as np
+    from pynwb import NWBHDF5IO
+
+    path, states, out = sys.argv[1:]
+    x, u = np.load(states)["x"], np.load(states)["u"]
+    found = {}
+    with NWBHDF5IO(path, "r") as io:
+        module = io.read().processing["ecephys"]
+        for name in ("rate_rnn", "task_rnn"):
+            model = module[name]
+            assert model.cell in (None, "rate")
+            phi = {
+                "tanh": np.tanh,
+                "relu": lambda x: np.maximum(x, 0),
+                "softplus": lambda x: np.log(1 + np.exp(x)),
+            }[model.activation]
+            r = phi(x)
+            drive = r @ model.recurrent_weights[:].T + u @ model.input_weights[:].T + model.unit_bias[:]
+            step = model.bin_size if model.step_size is None else model.step_size
+            after = x + step / model.time_constant[:] * (drive - x)
+            found[name] = after
+            output = phi(after) @ model.readout_weights[:].T + model.readout_bias[:]
+            found[name + "_output"] = output
+    np.savez(out, **found)
+"""
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "softplus"])
+def test_a_rate_network_is_stepped_from_the_file_alone(tmp_path, activation):
+    """Against the equation written out one unit at a time."""
+    from datetime import UTC, datetime
+
+    from ndx_latent_dynamics.testing.mock import mock_rate_rnn, mock_task_rnn
+    from pynwb import NWBHDF5IO, NWBFile
+
+    nwbfile = NWBFile("rates", "rates", datetime(2024, 1, 1, tzinfo=UTC))
+    module = nwbfile.create_processing_module("ecephys", "rate networks")
+    models = [make(activation=activation) for make in (mock_rate_rnn, mock_task_rnn)]
+    for model in models:
+        module.add(model)
+    path = tmp_path / "rates.nwb"
+    with NWBHDF5IO(str(path), "w") as io:
+        io.write(nwbfile)
+    random = np.random.default_rng(5)
+    x, u = random.normal(size=(4, 5)), random.normal(size=(4, 2))
+    np.savez(tmp_path / "states.npz", x=x, u=u)
+    files = [str(path), str(tmp_path / "states.npz"), str(tmp_path / "out.npz")]
+    subprocess.run([sys.executable, "-c", textwrap.dedent(RATE_READER), *files], check=True)
+
+    phi = {"tanh": np.tanh, "relu": lambda v: max(v, 0.0), "softplus": lambda v: np.log1p(np.exp(v))}[
+        activation
+    ]
+    with np.load(tmp_path / "out.npz") as found:
+        for model in models:
+            J, W, b = model.recurrent_weights, model.input_weights, model.unit_bias
+            for row in range(4):
+                for i in range(5):
+                    current = sum(J[i, j] * phi(x[row, j]) for j in range(5)) + b[i]
+                    current += sum(W[i, k] * u[row, k] for k in range(2))
+                    expected = x[row, i] + 0.002 / 0.05 * (current - x[row, i])
+                    assert found[model.name][row, i] == pytest.approx(expected, rel=1e-5)
+            output = sum(model.readout_weights[0, i] * phi(found[model.name][0, i]) for i in range(5))
+            assert found[f"{model.name}_output"][0, 0] == pytest.approx(
+                output + model.readout_bias[0], rel=1e-5
+            )
+
+
+def test_the_rate_reader_uses_only_what_the_types_page_names():
+    page = PAGE.read_text(encoding="utf-8")
+    model = section(page, "RateRNN") + section(page, "LatentDynamicsModel")
+    for name in re.findall(r"model\.(\w+)", RATE_READER):
+        assert re.search(rf"^\| {name}[ |(]", model, re.M), f"the page says nothing of {name}"
+    assert "tau dx/dt = -x + J r + W u + b + noise, r = activation(x)" in model
+    assert "output = readout_weights r + readout_bias" in model
