@@ -13,7 +13,7 @@ import xarray as xr
 
 from nwb_rnn.errors import InputError, NotFittedError
 from nwb_rnn.estimators import arrays as array_form
-from nwb_rnn.estimators import choices, matching, posterior, scoring
+from nwb_rnn.estimators import choices, matching, posterior, scoring, sessions
 from nwb_rnn.estimators.software import versions
 from nwb_rnn.estimators.training import Fitted, train
 from nwb_rnn.fitting.options import TrainingOptions
@@ -132,8 +132,8 @@ class LowRankRNN:
 
     def fit(
         self,
-        trials: xr.Dataset,
-        validation: xr.Dataset | None = None,
+        trials: xr.Dataset | Sequence[xr.Dataset],
+        validation: xr.Dataset | Sequence[xr.Dataset] | None = None,
         iterations: int = 500,
         batch_size: int = 16,
         particles: int = 16,
@@ -152,7 +152,9 @@ class LowRankRNN:
 
         Parameters
         ----------
-        trials : what `Recording.align` returns: `counts` or `signal` (trial, time, unit), `mask`, `inputs`
+        trials : what `Recording.align` returns: `counts` or `signal` (trial, time, unit), `mask`, `inputs`;
+            or a list of such, one for each session: they share the dynamics, each has its own readout, and
+            `session(number)` is the model of one of them
         validation : further trials; training stops when their score no longer improves, and the best
             parameters are kept
         iterations, batch_size, particles, learning_rate : see `nwb_rnn.fitting.options.TrainingOptions`,
@@ -191,8 +193,11 @@ class LowRankRNN:
             device=choices.device(device),
             **choices.known_options(options),
         )
+        described = sessions.descriptions(trials)
         current = (self.parameters, self._encoder) if start == "current" else None
-        train(self.config, trials, validation, training, start, polish, current, self._take)
+        held = None if validation is None else sessions.as_one(validation)
+        train(self.config, sessions.as_one(trials), held, training, start, polish, current, self._take)
+        self.data_description |= {"sessions": described} if described else {}
         return self
 
     def _take(self, fitted: Fitted) -> None:
@@ -214,11 +219,24 @@ class LowRankRNN:
             self._encoder.basis.copy_((self._encoder.basis.double() @ inverse).float())
         self.is_canonical = True
 
+    def session(self, number: int) -> LowRankRNN:
+        """The model of one of the sessions it was fitted to, from 0: the shared network and its own readout.
+
+        It stands alone: its units have their own ids again, it is written to its session's file, and
+        `data_description["shared_with"]` says what the others are.
+        """
+        described = self.data_description.get("sessions", [])
+        parts = sessions.own_part(self.config, self.parameters, self._encoder, described, number)
+        config, parameters, encoder = parts
+        state = {"history": list(self.history), "software": dict(self.software)}
+        state |= {"data_description": sessions.own_description(described, number)}
+        return self._assemble(asdict(config), parameters, encoder, is_canonical=self.is_canonical, **state)
+
     # using -------------------------------------------------------------------------------------------
 
     def infer(
         self,
-        trials: xr.Dataset,
+        trials: xr.Dataset | Sequence[xr.Dataset],
         kind: str = "smoothed",
         particles: int = 256,
         samples: int = 64,
@@ -250,7 +268,7 @@ class LowRankRNN:
         """
         if kind not in ("smoothed", "filtered"):
             raise InputError(f"kind={kind!r} is not known; choose smoothed or filtered")
-        p = self.parameters
+        p, trials = self.parameters, sessions.as_one(trials)
         data = tensors.from_dataset(matching.matched(trials, self.data_description, p.input_weights.shape[1]))
         data = data.innovations(p.indicator_decay)
         if held_out_units is not None:
@@ -316,7 +334,7 @@ class LowRankRNN:
         return posterior.simulated_dataset(name, observed, latents, inside, time, inputs, ids, attrs)
 
     def score(
-        self, trials: xr.Dataset, held_out_units: Sequence | None = None, **options
+        self, trials: xr.Dataset | Sequence[xr.Dataset], held_out_units: Sequence | None = None, **options
     ) -> dict[str, float]:
         """Scores on (held-out) trials; further `options` go to `infer`.
 
@@ -328,6 +346,7 @@ class LowRankRNN:
         r2 : for signals, variance explained by the smoothed expectation of the recorded channels
         co_smoothing_r2 : for signals, only with `held_out_units`
         """
+        trials = sessions.as_one(trials)
         given = matching.matched(trials, self.data_description, self.parameters.input_weights.shape[1])
         latents = self.infer(given, **options)
         fluorescence = self.config.indicator != "none"

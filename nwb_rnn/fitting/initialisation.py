@@ -1,6 +1,7 @@
 """Start a low-rank RNN from the data instead of from noise.
 
-1. A linear system by subspace identification and a few steps of expectation maximisation.
+1. A linear system by subspace identification and a few steps of expectation maximisation; sessions whose
+   units were never recorded together get one each, which are aligned.
 2. Units with random left vectors in pairs ±m, their kinks at the rim of where the latents go.
 3. Right vectors by ridge regression, so that a z + V φ(M z; h) follows the linear system there.
 4. For counts, a readout by Poisson regression on the smoothed latents.
@@ -15,6 +16,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from nwb_rnn.fitting.linear_gaussian import Posterior, expectation_maximisation, smooth
+from nwb_rnn.fitting.sessions_start import joint_system, unit_blocks
 from nwb_rnn.fitting.subspace import LinearSystem, stable, subspace_identification
 from nwb_rnn.models import observations
 from nwb_rnn.models.activations import ACTIVATIONS
@@ -48,10 +50,7 @@ def _initial_parameters(config: LowRankConfig, trials: TrialTensors, random: boo
         system = _random_system(config.rank, observed, mask, rng)
         posterior = smooth(system, observed, mask)
     else:
-        system = subspace_identification(observed, mask, config.rank)
-        # for counts, Gaussian likelihood is the wrong judge: it flattens rhythms that the lags show
-        steps = _EM_ITERATIONS if config.observation == "gaussian" else 0
-        system, posterior = expectation_maximisation(system, observed, mask, steps)
+        system, posterior = _linear_system(config, observed, mask, rng)
     system, posterior = _unit_variance(system, posterior, mask)
     inside = mask.any(-1)
     left, bias = _units(config, rng)
@@ -73,6 +72,23 @@ def _initial_parameters(config: LowRankConfig, trials: TrialTensors, random: boo
     parameters |= _readout(config, system, posterior.mean, rates, observed, mask)
     tensors = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in parameters.items()}
     return LowRankParameters(**tensors), {"system": system, "posterior": posterior}
+
+
+def _linear_system(config: LowRankConfig, observed: np.ndarray, mask: np.ndarray, rng):
+    """A linear system and its posterior; sessions whose units never meet are aligned first."""
+    # for counts, Gaussian likelihood is the wrong judge: it flattens rhythms that the lags show
+    steps = _EM_ITERATIONS if config.observation == "gaussian" else 0
+
+    def of_session(values, seen):
+        system = subspace_identification(values, seen, config.rank)
+        return _unit_variance(*expectation_maximisation(system, values, seen, steps), seen)
+
+    blocks = unit_blocks(mask)
+    if len(blocks) > 1:
+        system = joint_system(observed, mask, blocks, of_session, rng)
+    else:
+        system = subspace_identification(observed, mask, config.rank)
+    return expectation_maximisation(system, observed, mask, steps)
 
 
 def _random_system(rank: int, observed: np.ndarray, mask: np.ndarray, rng) -> LinearSystem:

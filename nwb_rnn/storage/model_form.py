@@ -245,6 +245,9 @@ def without_folders(description: Mapping[str, Any]) -> dict[str, Any]:
     source = described.get("source")
     if isinstance(source, dict) and source.get("location"):
         described["source"] = {**source, "location": public_name(str(source["location"]))}
+    for name in ("sessions", "shared_with"):  # of a model of several sessions
+        if name in described:
+            described[name] = [without_folders(other) for other in described[name]]
     return described
 
 

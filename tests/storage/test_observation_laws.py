@@ -51,3 +51,17 @@ def test_the_decay_of_an_indicator_comes_back(tmp_path, session_path, helpers):
     assert helpers.same_arrays(model.to_arrays(), loaded.to_arrays()) and loaded.config == model.config
     drawn = [m.simulate(trials=2, bins=20).signal.values for m in (model, loaded)]
     np.testing.assert_allclose(*drawn, rtol=1e-4, atol=1e-5)
+
+
+def test_each_session_goes_into_its_own_file(tmp_path, session_path, fitted, helpers):
+    """The shared network with one session's readout, and a note of the other without its folder."""
+    other = fitted.trials.isel(unit=slice(0, 4)).assign_attrs(source='{"location": "/home/me/other.nwb"}')
+    model = nr.LowRankRNN(rank=2, units=16, encoder_channels=4, encoder_kernels=(3, 1), seed=1)
+    model.fit([fitted.trials, other], **QUICK)
+    own = model.session(0)
+    latents = own.infer(fitted.trials, **fitted.quick)
+    loaded = nr.load(nr.write(tmp_path / "a.nwb", own, latents=latents, source=nr.read(session_path)))
+    assert helpers.same_arrays(own.to_arrays(), loaded.to_arrays())
+    assert loaded.data_description["shared_with"][0]["source"]["location"] == "other.nwb"
+    again = loaded.infer(fitted.trials, **fitted.quick)
+    np.testing.assert_array_equal(again.rates.values, latents.rates.values)
