@@ -79,6 +79,7 @@ def files(tmp_path_factory) -> Path:
     """What the pages find in the folder they run in."""
     folder = tmp_path_factory.mktemp("files")
     small_session(folder / "session.nwb", trials=12)
+    small_session(folder / "another_session.nwb", trials=9, seed=2)
     calcium(folder / "calcium.nwb")
     return folder
 
