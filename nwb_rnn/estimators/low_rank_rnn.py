@@ -248,6 +248,7 @@ class LowRankRNN:
         device: str = "auto",
         backend: str = "auto",
         progress: bool = False,
+        return_samples: bool = False,
     ) -> xr.Dataset:
         """Latents given the recording.
 
@@ -255,10 +256,12 @@ class LowRankRNN:
         ----------
         kind : "smoothed", given the whole trial, or "filtered", given the trial up to each bin
         particles : K of the filter
-        samples : trajectories drawn by backward simulation for kind="smoothed"
+        samples : trajectories drawn by backward simulation for kind="smoothed", or draws of each bin's law
+            for kind="filtered" with `return_samples`
         held_out_units : ids of units whose recording is not looked at; `rates` predicts them all the same
         until : time, s; the recording is not looked at from there on, and `rates` is a forecast
         proposal : as in `fit`; auto takes optimal or the fitted encoder, else bootstrap
+        return_samples : add latent_samples (trial, sample, time, latent)
 
         Returns
         -------
@@ -268,6 +271,8 @@ class LowRankRNN:
         """
         if kind not in ("smoothed", "filtered"):
             raise InputError(f"kind={kind!r} is not known; choose smoothed or filtered")
+        if samples < 1:
+            raise InputError(f"samples={samples} must be at least 1")
         p, trials = self.parameters, sessions.as_one(trials)
         data = tensors.from_dataset(matching.matched(trials, self.data_description, p.input_weights.shape[1]))
         data = data.innovations(p.indicator_decay)
@@ -289,6 +294,7 @@ class LowRankRNN:
             samples,
             seed,
             progress,
+            return_samples,
         )
         if encoder is not None:
             encoder.cpu()

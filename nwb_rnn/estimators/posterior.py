@@ -13,6 +13,7 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.models import observations
 from nwb_rnn.models.encoder import ConvEncoder
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, predictor
+from nwb_rnn.smc.diagnostics import effective_sample_size, filtering_draws
 from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.smoother import backward_simulation
 from nwb_rnn.smc.trials import TrialTensors
@@ -29,6 +30,7 @@ class Inference:
     rates: np.ndarray
     log_likelihood: np.ndarray
     effective_sample_size: np.ndarray
+    latent_samples: np.ndarray | None = None  # (B, T, S, R)
 
 
 @torch.no_grad()
@@ -42,8 +44,12 @@ def infer(
     samples: int,
     seed: int,
     progress: bool,
+    keep_samples: bool = False,
 ) -> Inference:
-    """Filter, and for kind="smoothed" go back by backward simulation, trial group by trial group."""
+    """Filter, and for kind="smoothed" go back by backward simulation, trial group by trial group.
+
+    With `keep_samples` the draws come along: trajectories, or for kind="filtered" draws of each bin.
+    """
     from tqdm import tqdm
 
     generator = torch.Generator(parameters.decay.device).manual_seed(seed)
@@ -63,9 +69,12 @@ def infer(
             weights = path.new_full(path.shape[:3], 1 / samples)
         else:
             path, weights = result.latents, torch.exp(result.log_weights)
-        size_left = 1 / torch.exp(2 * result.log_weights).sum(-1)
+        size_left = effective_sample_size(inputs, result, options.resampling)
         moments = _moments(config, parameters, path, weights, inputs.filtered)
-        parts.append([*moments, result.log_increments.sum(1), size_left])
+        part = [*moments, result.log_increments.sum(1), size_left]
+        if keep_samples:
+            part.append(path if kind == "smoothed" else filtering_draws(result, samples, generator))
+        parts.append(part)
     return Inference(*(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True)))
 
 
@@ -136,6 +145,9 @@ def as_dataset(inference: Inference, trials: xr.Dataset, unit_ids, attrs: dict) 
             "latent": np.arange(rank),
         },
     )
+    if inference.latent_samples is not None:
+        draws = cut(inference.latent_samples).transpose(0, 2, 1, 3)
+        dataset["latent_samples"] = (("trial", "sample", "time", "latent"), draws)
     for name, coordinate in trials.coords.items():
         if coordinate.dims == ("trial",) and name != "trial":
             dataset = dataset.assign_coords({name: coordinate})

@@ -25,6 +25,7 @@ _DIMS = {
     "rates": ("trial", "time", "unit"),
     "log_likelihood": ("trial",),
     "effective_sample_size": ("trial", "time"),
+    "latent_samples": ("trial", "sample", "time", "latent"),
 }
 _OWN_ATTRIBUTES = ("align_to", "kind", "particles", "seed", "bin_size", "window", "source", "dropped")
 LONGEST_TEXT = 15_000  # characters; attributes end at 64 KB
@@ -96,7 +97,7 @@ def stored_latents(container: Any) -> xarray.Dataset:
 
         return plain_array(getattr(container, name))
 
-    variables = {n: (d, values(n)) for n, d in _DIMS.items() if getattr(container, n) is not None}
+    variables = {n: (d, values(n)) for n, d in _DIMS.items() if getattr(container, n, None) is not None}
     if container.mask is not None:
         variables["mask"] = (("trial", "time"), values("mask").astype(bool))
     count, _, rank = variables["latent_mean"][1].shape

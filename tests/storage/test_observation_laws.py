@@ -7,6 +7,7 @@ from pynwb import NWBHDF5IO
 
 import nwb_rnn as nr
 from nwb_rnn.models import low_rank, observations
+from nwb_rnn.storage import load_latents
 from nwb_rnn.teachers.oscillator import oscillator
 
 QUICK = dict(iterations=2, batch_size=4, particles=4, progress=False, backend="reference")
@@ -59,8 +60,10 @@ def test_each_session_goes_into_its_own_file(tmp_path, session_path, fitted, hel
     model = nr.LowRankRNN(rank=2, units=16, encoder_channels=4, encoder_kernels=(3, 1), seed=1)
     model.fit([fitted.trials, other], **QUICK)
     own = model.session(0)
-    latents = own.infer(fitted.trials, **fitted.quick)
-    loaded = nr.load(nr.write(tmp_path / "a.nwb", own, latents=latents, source=nr.read(session_path)))
+    latents = own.infer(fitted.trials, return_samples=True, **fitted.quick)
+    path = nr.write(tmp_path / "a.nwb", own, latents=latents, source=nr.read(session_path))
+    loaded = nr.load(path)
+    np.testing.assert_array_equal(load_latents(path).latent_samples.values, latents.latent_samples.values)
     assert helpers.same_arrays(own.to_arrays(), loaded.to_arrays())
     assert loaded.data_description["shared_with"][0]["source"]["location"] == "other.nwb"
     again = loaded.infer(fitted.trials, **fitted.quick)

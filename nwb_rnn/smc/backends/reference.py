@@ -57,7 +57,7 @@ def run(
 
 def _adapted_step(inputs, t, mean, log_weights, noise, uniforms, resampling, chosen):
     """Optimal proposal: the weight is known before the draw, so resampling comes first."""
-    weighted = log_weights + _adapted_log_weight(inputs, t, mean)
+    weighted = log_weights + adapted_log_weight(inputs, t, mean)
     increment = torch.logsumexp(weighted, dim=1)
     if chosen is None:
         chosen = draw_ancestors(weighted.detach(), uniforms, resampling)
@@ -91,7 +91,8 @@ def _draw(inputs: SequenceInputs, t: int, mean: Tensor, noise: Tensor) -> Tensor
     return moved + proposal.offset[:, t, None] + torch.einsum("brs,bks->bkr", proposal.scale[kind], noise)
 
 
-def _adapted_log_weight(inputs: SequenceInputs, t: int, mean: Tensor) -> Tensor:
+def adapted_log_weight(inputs: SequenceInputs, t: int, mean: Tensor) -> Tensor:
+    """log w (B, K) of the optimal proposal for particles whose transition has the given mean (B, K, R)."""
     proposal, kind = inputs.proposal, inputs.proposal.kind[:, t]
     quadratic = torch.einsum("bkr,brs,bks->bk", mean, proposal.weight_quadratic[kind], mean)
     linear = torch.einsum("bkr,br->bk", mean, proposal.weight_linear[:, t])

@@ -26,6 +26,11 @@ def trial_aligned_latents() -> NWBGroupSpec:
         datasets=[
             array("latent_mean", "Mean of the latents.", "trial time latent", required=True),
             array("latent_std", "Standard deviation of the latents.", "trial time latent"),
+            array(
+                "latent_samples",
+                "Draws of the latents: trajectories where `kind` is smoothed, else each bin's own.",
+                "trial sample time latent",
+            ),
             array("rates", "Expected observation per bin.", "trial time observed_unit"),
             array("mask", "1 where a bin lies inside its trial, 0 elsewhere.", "trial time", "int8"),
             array("log_likelihood", "Log-likelihood of each trial, natural logarithm.", "trial"),
