@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 
 class ScaledAdam:
@@ -32,8 +33,9 @@ class ScaledAdam:
         self._flat = torch.cat([p.detach().flatten() for p in self.parameters])
         for parameter, part in zip(self.parameters, self._parts(self._flat), strict=True):
             parameter.data = part
-        self._scaled = nn.Parameter(self._flat / self._sizes)
-        self._adam = torch.optim.Adam([self._scaled], fused=True)
+        self._scaled = self._flat / self._sizes
+        self._steps = torch.zeros((), device=self._scaled.device)
+        self._mean, self._square = torch.zeros_like(self._scaled), torch.zeros_like(self._scaled)
 
     def step(self, gradients: Sequence[Tensor | None], learning_rate: float, clip_norm: float) -> Tensor:
         """One step down `gradients`, scaled to a norm of at most `clip_norm`.
@@ -47,24 +49,42 @@ class ScaledAdam:
         norm = torch.linalg.vector_norm(gradient)
         if not bool(torch.isfinite(norm)):
             return norm
-        self._scaled.grad = gradient.mul_(self._sizes).mul_((clip_norm / (norm + 1e-6)).clamp(max=1.0))
-        self._adam.param_groups[0]["lr"] = learning_rate
-        self._adam.step()
-        torch.mul(self._scaled.detach(), self._sizes, out=self._flat)
+        self._move(gradient.mul_(self._sizes * (clip_norm / (norm + 1e-6)).clamp(max=1.0)), learning_rate)
+        torch.mul(self._scaled, self._sizes, out=self._flat)
         return norm
+
+    @torch.no_grad()
+    def _move(self, gradient: Tensor, learning_rate: float) -> None:
+        adam(
+            [self._scaled],
+            [gradient],
+            [self._mean],
+            [self._square],
+            [],
+            [self._steps],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the moments, for a checkpoint."""
-        return {key: value.clone() for key, value in self._adam.state.get(self._scaled, {}).items()}
+        return {name: value.clone() for name, value in self._moments.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the moments of `state()`, and the parameters as they now are."""
-        self._adam.state.clear()
-        if state:
-            device = self._scaled.device
-            self._adam.state[self._scaled] = {k: v.to(device).clone() for k, v in state.items()}
-        with torch.no_grad():
-            torch.div(self._flat, self._sizes, out=self._scaled.data)
+        """Take the moments of `state()`, and the parameters as they now are; start anew from an empty one."""
+        for name, value in self._moments.items():
+            value.copy_(state[name]) if state else value.zero_()
+        torch.div(self._flat, self._sizes, out=self._scaled)
+
+    @property
+    def _moments(self) -> dict[str, Tensor]:
+        return {"step": self._steps, "exp_avg": self._mean, "exp_avg_sq": self._square}
 
     def _parts(self, flat: Tensor) -> list[Tensor]:
         parts = flat.split([p.numel() for p in self.parameters])

@@ -187,8 +187,11 @@ def path(problem: Problem) -> Path:
 
 def work(problem: Problem, made: Model) -> Work:
     particles, rank = problem.noise.shape[2:]
-    network, readout = problem.packs(*made.network.shape), problem.packs(*made.readout.shape)
-    network[...], readout[...] = made.network, made.readout
+    network, readout = made.network, problem.packs(*made.readout.shape)
+    readout[...] = made.readout
+    if made.input_weights.shape[0]:  # its row of currents changes with every bin
+        network = problem.packs(*made.network.shape)
+        network[...] = made.network
     return Work(
         network=network,
         readout=readout,

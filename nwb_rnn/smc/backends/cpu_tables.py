@@ -56,7 +56,7 @@ class Path(NamedTuple):
 class Work(NamedTuple):
     """Room that one thread works in; a loop cannot allocate, as counting references costs half its time."""
 
-    network: np.ndarray  # copy of Model.network
+    network: np.ndarray  # Model.network, or a copy where inputs change it
     readout: np.ndarray  # copy of Model.readout
     grids: np.ndarray  # (6, R, K'), zeros at first
     rows: np.ndarray  # (4, K'), zeros at first
