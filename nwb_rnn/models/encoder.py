@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nwb_rnn.models.convolution import convolve, pays
 from nwb_rnn.models.low_rank import LowRankConfig
 
 
@@ -45,12 +46,13 @@ class ConvEncoder(nn.Module):
         seen = mask.expand_as(observed)
         share = seen.mean(-1, keepdim=True)
         x = (observed - self.center) / self.spread * seen / share.clamp(min=1e-6)
-        x = x.transpose(1, 2)
-        for i, convolution in enumerate(self.convolutions):
+        x = x.transpose(0, 1)
+        for i, layer in enumerate(self.convolutions):
             if i:
                 x = torch.nn.functional.gelu(x)
-            x = _convolve(self._pad(x, convolution.kernel_size[0]), convolution)
-        mean, log_precision = x.transpose(1, 2).chunk(2, dim=-1)
+            x = self._convolve(x, layer)
+        x = x.transpose(0, 1)
+        mean, log_precision = x.chunk(2, dim=-1)
         # a soft ceiling: precision stays within e^±8 of one latent standard deviation
         precision = torch.exp(8 * torch.tanh(log_precision / 8)) * (share > 0)
         linear = (precision * mean) @ self.basis
@@ -58,15 +60,19 @@ class ConvEncoder(nn.Module):
         outer = self.basis[:, :, None] * self.basis[:, None, :]
         return (precision @ outer.flatten(1)).unflatten(-1, outer.shape[1:]), linear
 
-    def _pad(self, x: Tensor, kernel: int) -> Tensor:
-        left = kernel - 1 if self.causal else kernel // 2
-        return torch.nn.functional.pad(x, (left, kernel - 1 - left))
-
-
-def _convolve(x: Tensor, layer: nn.Conv1d) -> Tensor:
-    if x.requires_grad or x.device.type != "cpu":
-        return layer(x)
-    return _OfData.apply(x, layer.weight, layer.bias)
+    def _convolve(self, x: Tensor, layer: nn.Conv1d) -> Tensor:
+        """One layer on (T, B, channels), zeros before and after each trial."""
+        kernel = layer.kernel_size[0]
+        before = kernel - 1 if self.causal else kernel // 2
+        if kernel == 1:
+            return x @ layer.weight[:, :, 0].T + layer.bias
+        size = (layer.in_channels, layer.out_channels, kernel)
+        if x.device.type == "cpu" and pays(*x.shape[:2], *size):
+            return convolve(x, layer.weight, before) + layer.bias
+        x = torch.nn.functional.pad(x.permute(1, 2, 0), (before, kernel - 1 - before))
+        with_gradient = x.requires_grad or x.device.type != "cpu"
+        found = layer(x) if with_gradient else _OfData.apply(x, layer.weight, layer.bias)
+        return found.permute(2, 0, 1)
 
 
 class _OfData(torch.autograd.Function):
