@@ -59,6 +59,28 @@ def distance(found: Tensor, expected: Tensor) -> float:
     return ((found - expected).norm() / expected.norm().clamp(min=1e-12)).item()
 
 
+def negative_binomials(**sizes) -> list[Case]:
+    """Counts that vary more than Poisson ones, for each link, readout and precision."""
+    return [
+        Case(
+            **{"observation": "negative_binomial", "readout": readout, "activation": activation}
+            | options
+            | sizes
+        )
+        for options in (
+            dict(link="softplus", proposal="encoder", mask="units", unequal=True, inputs=2),
+            dict(link="exp", proposal="bootstrap", resampling="multinomial", mask="bins"),
+            dict(link="exp", proposal="encoder", resampling="none", dtype=torch.float64, observed=19),
+            dict(link="softplus", proposal="bootstrap", dtype=torch.float64, unequal=True),
+        )
+        for readout, activation in (
+            ("affine", "tanh"),
+            ("one_to_one", "clipped_relu"),
+            ("one_to_one", "relu"),
+        )
+    ]
+
+
 def outcome(backend, problem, ancestors=None):
     """The result, and the gradients of a weighted sum of the log increments by leaf."""
     case = problem.case
@@ -103,6 +125,10 @@ class BackendContract:
 
     @pytest.mark.parametrize("case", every_model(), ids=str)
     def test_every_model_in_single_precision(self, case):
+        self.compare(case)
+
+    @pytest.mark.parametrize("case", negative_binomials(), ids=str)
+    def test_negative_binomial_counts(self, case):
         self.compare(case)
 
     @pytest.mark.parametrize(

@@ -22,29 +22,6 @@ class TestCpu(BackendContract):
     backend = cpu
 
     @pytest.mark.parametrize(
-        "case",
-        [
-            Case(
-                observation="negative_binomial", link=link, readout=readout, activation=activation, **options
-            )
-            for readout, activation in (
-                ("affine", "tanh"),
-                ("one_to_one", "clipped_relu"),
-                ("one_to_one", "relu"),
-            )
-            for link, options in (
-                ("softplus", dict(proposal="encoder", mask="units", unequal=True, inputs=2)),
-                ("exp", dict(proposal="bootstrap", resampling="multinomial", mask="bins")),
-                ("exp", dict(proposal="encoder", resampling="none", dtype=torch.float64, observed=19)),
-                ("softplus", dict(proposal="bootstrap", dtype=torch.float64, unequal=True)),
-            )
-        ],
-        ids=str,
-    )
-    def test_negative_binomial_counts(self, case):
-        self.compare(case)
-
-    @pytest.mark.parametrize(
         ("change", "word"),
         [(dict(readout="network"), "network readout"), (dict(link="exp,softplus"), "link exp,softplus")],
     )

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 import torch
-from smc.backend_contract import BackendContract, every_model
+from smc.backend_contract import BackendContract, every_model, negative_binomials
 from smc.backend_problems import Case, make
 
 INTERPRET = "0" if torch.cuda.is_available() else "1"
@@ -38,6 +38,10 @@ class TestInterpreted(BackendContract):
 
     @pytest.mark.parametrize("case", every_model(**SMALL)[::2], ids=str)
     def test_every_model_in_single_precision(self, case):
+        self.compare(case)
+
+    @pytest.mark.parametrize("case", negative_binomials(**SMALL)[::2], ids=str)
+    def test_negative_binomial_counts(self, case):
         self.compare(case)
 
     @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")

@@ -9,6 +9,7 @@ With TRITON_INTERPRET=1 set before Triton is imported the same kernels run, slow
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import math
 
@@ -17,6 +18,7 @@ import triton
 from torch import Tensor
 
 from nwb_rnn.models.activations import ACTIVATIONS
+from nwb_rnn.models.observations import dispersion_terms
 from nwb_rnn.smc.backends import reference
 from nwb_rnn.smc.backends.cuda_backward import backward as _backward
 from nwb_rnn.smc.backends.cuda_forward import forward as _forward
@@ -27,7 +29,7 @@ _LARGEST_RANK = 16
 _MOST_PARTICLES = 1024
 _FEW_KINDS = 64  # an encoder's table has more, one for each bin
 _TILE = 8192  # numbers of one tile, particles × units
-_LAWS = (("gaussian", "identity"), ("poisson", "softplus"), ("poisson", "exp"))
+_LAWS = (("gaussian", "identity"), *itertools.product(("poisson", "negative_binomial"), ("softplus", "exp")))
 _INTERPRETED = not isinstance(_forward, triton.JITFunction)
 _SHARED = ("left", "right", "bias", "base", "decay")
 _READOUT = ("weights", "readout_bias", "readout_gain", "inverse_noise")
@@ -112,6 +114,8 @@ def _tensors(inputs: SequenceInputs) -> dict[str, Tensor]:
         found["readout_gain"] = p.readout_gain
     if p.observation_noise is not None:
         found["inverse_noise"] = 1 / p.observation_noise
+    if p.dispersion is not None:
+        found["inverse_noise"] = p.dispersion  # the kernels' one number beside the mean
     return {name: tensor.contiguous() for name, tensor in found.items()}
 
 
@@ -120,7 +124,10 @@ def _constant(inputs: SequenceInputs) -> Tensor:
     if inputs.observation == "gaussian":
         terms = -0.5 * torch.log(2 * math.pi * inputs.parameters.observation_noise)
         return (terms * inputs.mask).sum(-1)
-    return -(torch.lgamma(inputs.observed + 1) * inputs.mask).sum(-1)
+    terms = -torch.lgamma(inputs.observed + 1)
+    if inputs.parameters.dispersion is not None:
+        terms = terms + dispersion_terms(inputs.observed, inputs.parameters.dispersion)
+    return (terms * inputs.mask).sum(-1)
 
 
 def _options(inputs: SequenceInputs, noise: Tensor, uniforms: Tensor, resampling: str) -> dict:

@@ -65,16 +65,16 @@ def pull_score(
             value, slope, slope_h = rate(x, tl.load(bias + d, mask=real, other=0.0)[None, :], ACTIVATION)
             predictor = gain * value + offset
         noise = 1.0
-        if OBSERVATION == "gaussian":
-            noise = tl.load(inverse_noise + d, mask=real, other=0.0)[None, :]
+        if OBSERVATION != "poisson":
+            noise = tl.load(inverse_noise + d, mask=real, other=1.0)[None, :]
         y = tl.load(observed + d, mask=real, other=0.0)[None, :]
         seen = tl.load(mask + (d if MASKS > 1 else d * 0), mask=real, other=0.0)[None, :]
-        _, on_x, half = log_likelihood(y, predictor, noise, OBSERVATION, LINK)
+        _, on_x, on_noise = log_likelihood(y, predictor, noise, OBSERVATION, LINK)
         pull = on_scores[:, None] * seen
         on_x = on_x * pull
         add(on_readout_bias + d, real, tl.sum(on_x, axis=0))
-        if OBSERVATION == "gaussian":
-            add(on_inverse_noise + d, real, tl.sum(half * pull, axis=0))
+        if OBSERVATION != "poisson":
+            add(on_inverse_noise + d, real, tl.sum(on_noise * pull, axis=0))
         if ONE_TO_ONE:
             add(on_readout_gain + d, real, tl.sum(on_x * value, axis=0))
             add(on_bias + d, real, tl.sum(on_x * gain * slope_h, axis=0))

@@ -53,8 +53,8 @@ def score(
             value, _, _ = rate(x, tl.load(bias + d, mask=real, other=0.0)[None, :], ACTIVATION)
             predictor = tl.load(readout_gain + d, mask=real, other=0.0)[None, :] * value + offset
         noise = 1.0
-        if OBSERVATION == "gaussian":
-            noise = tl.load(inverse_noise + d, mask=real, other=0.0)[None, :]
+        if OBSERVATION != "poisson":
+            noise = tl.load(inverse_noise + d, mask=real, other=1.0)[None, :]
         y = tl.load(observed + d, mask=real, other=0.0)[None, :]
         seen = tl.load(mask + (d if MASKS > 1 else d * 0), mask=real, other=0.0)[None, :]
         value, _, _ = log_likelihood(y, predictor, noise, OBSERVATION, LINK)

@@ -175,12 +175,24 @@ def add(pointer, mask, value):
 
 
 @triton.jit
-def log_likelihood(y, predictor, inverse_noise, OBSERVATION: tl.constexpr, LINK: tl.constexpr):
-    """log p(y | η) without terms of y or the noise alone, its derivative by η, and −½ residual²."""
+def log_likelihood(y, predictor, spread, OBSERVATION: tl.constexpr, LINK: tl.constexpr):
+    """log p(y | η) without terms of y or the spread alone, and its derivatives by η and by the spread.
+
+    The spread is 1 / variance (Gaussian) or the dispersion (negative binomial); Poisson has none.
+    """
     if OBSERVATION == "gaussian":
         residual = y - predictor
         half = -0.5 * residual * residual
-        return half * inverse_noise, residual * inverse_noise, half
+        return half * spread, residual * spread, half
+    if OBSERVATION == "negative_binomial":
+        log_mean, by_eta = predictor, 1.0
+        if LINK != "exp":
+            expected, slope = softplus(predictor)
+            expected += _SMALLEST_RATE
+            log_mean, by_eta = tl.log(expected), slope / expected
+        excess, share = softplus(log_mean - tl.log(spread))  # log(1 + μ / k), μ / (μ + k)
+        total = (y + spread) * share
+        return y * log_mean - (y + spread) * excess, (y - total) * by_eta, total / spread - excess
     if LINK == "exp":
         expected = tl.exp(predictor)
         return y * predictor - expected, y - expected, expected
