@@ -10,15 +10,17 @@ __version__ = "0.1.0"
 _HOMES = {
     "read": "nwb_rnn.sources",
     "Recording": "nwb_rnn.recordings.recording",
+    "evaluate": "nwb_rnn.metrics.evaluation",
     "LowRankRNN": "nwb_rnn.estimators.low_rank_rnn",
     "write": "nwb_rnn.storage",
     "load": "nwb_rnn.storage",
 }
 
-__all__ = ["LowRankRNN", "Recording", "load", "read", "write"]
+__all__ = ["LowRankRNN", "Recording", "evaluate", "load", "read", "write"]
 
 if TYPE_CHECKING:
     from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
+    from nwb_rnn.metrics.evaluation import evaluate
     from nwb_rnn.recordings.recording import Recording
     from nwb_rnn.sources import read
     from nwb_rnn.storage import load, write
