@@ -66,7 +66,8 @@ class OptimalTerms:
         self.made_of, self.kind = made_of, pattern.clone()
         self.kind[:, 0] += patterns.shape[0]
         factor, first, weights, bias, noise = map(_array, made_of)
-        observed, patterns, pattern, kind = map(_array, (observed, patterns, pattern, self.kind))
+        arrays = map(_array, (observed, patterns, pattern, self.kind))
+        observed, patterns, pattern, kind = arrays  # type: ignore[assignment]
         rank, like, rows = factor.shape[0], factor.dtype, kind.size
         weights = np.ascontiguousarray(weights.T)
         inverse = 1 / noise
