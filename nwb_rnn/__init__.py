@@ -12,14 +12,16 @@ _HOMES = {
     "Recording": "nwb_rnn.recordings.recording",
     "evaluate": "nwb_rnn.metrics.evaluation",
     "LowRankRNN": "nwb_rnn.estimators.low_rank_rnn",
+    "RateRNN": "nwb_rnn.estimators.rate_rnn",
     "write": "nwb_rnn.storage",
     "load": "nwb_rnn.storage",
 }
 
-__all__ = ["LowRankRNN", "Recording", "evaluate", "load", "read", "write"]
+__all__ = ["LowRankRNN", "RateRNN", "Recording", "evaluate", "load", "read", "write"]
 
 if TYPE_CHECKING:
     from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
+    from nwb_rnn.estimators.rate_rnn import RateRNN
     from nwb_rnn.metrics.evaluation import evaluate
     from nwb_rnn.recordings.recording import Recording
     from nwb_rnn.sources import read

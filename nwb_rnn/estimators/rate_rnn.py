@@ -1,0 +1,478 @@
+"""`RateRNN`: a network of rate units fitted to the recorded units themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from nwb_rnn.errors import InputError, NotFittedError
+from nwb_rnn.estimators import matching, posterior, rate_arrays
+from nwb_rnn.estimators import rate_uncertainty as uncertainty
+from nwb_rnn.estimators.software import versions
+from nwb_rnn.fitting.constraints import Constraints
+from nwb_rnn.fitting.free_run import explained_variance, free_run_score, starting_states
+from nwb_rnn.fitting.rate_data import RateData
+from nwb_rnn.fitting.rate_solvers import Solver
+from nwb_rnn.metrics.region_currents import current_shares, region_currents
+from nwb_rnn.models.rate import (
+    RateConfig,
+    RateParameters,
+    forced_run,
+    free_run,
+    rates_of,
+    recorded_rates,
+)
+
+if TYPE_CHECKING:
+    from nwb_rnn.dynamics.fixed_points import FixedPoints
+
+
+class RateRNN:
+    """A data-constrained rate network: its units are the recorded units, and more where asked for.
+
+        τ dx/dt = −x + J r + W u + b + noise,   r = φ(x),   recorded = offset + gain r
+
+    Parameters
+    ----------
+    activation : φ: tanh, relu or softplus
+    time_constant : τ, s
+    unrecorded : units beside the recorded ones
+    mask : (N, N) True where a connection (to, from) may be; the recorded units come first
+    unit_sign : (N,) 1 excitatory, −1 inhibitory, 0 free; with dale=True and no signs they are drawn
+    regions : (D,) name of each recorded unit's region; or set `region_column`
+    seed : of all random numbers
+    settings : further fields of `nwb_rnn.models.rate.RateConfig`: rank, sparse, zero_diagonal, dale,
+        excitatory, gain, smoothing, scaling, region_column
+
+    Raises
+    ------
+    InputError : a setting that is unknown or does not go with the others.
+    """
+
+    def __init__(
+        self,
+        activation: str = "tanh",
+        time_constant: float = 0.1,
+        unrecorded: int = 0,
+        mask: np.ndarray | None = None,
+        unit_sign: np.ndarray | None = None,
+        regions: Sequence[str] | None = None,
+        seed: int = 0,
+        **settings,
+    ):
+        try:
+            self.config = RateConfig(
+                activation=activation,
+                time_constant=time_constant,
+                unrecorded=unrecorded,
+                seed=seed,
+                **settings,
+            )
+        except TypeError as error:
+            raise InputError(f"RateRNN does not know a setting: {error}") from error
+        self._given = (mask, unit_sign)
+        self.regions = None if regions is None else np.asarray(regions, dtype=str)
+        self._parameters: RateParameters | None = None
+        self._constraints: Constraints | None = None
+        self.history: list[dict] = []
+        self.data_description: dict = {}
+        self.software: dict[str, str] = {}
+        self.scores: dict[str, float] = {}
+
+    # what the model is -------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> RateParameters:
+        """Parameters as numpy arrays; NotFittedError before `fit`."""
+        if self._parameters is None:
+            raise NotFittedError(
+                "this RateRNN has no parameters yet: call fit(trials), or make one with "
+                "RateRNN.from_arrays(...) or nwb_rnn.load(path)"
+            )
+        return self._parameters
+
+    @property
+    def constraints(self) -> Constraints:
+        """Which connections may be there and of which sign; NotFittedError before `fit`."""
+        units = len(self.parameters.unit_bias)
+        return self._constraints if self._constraints is not None else Constraints.make(units)
+
+    @property
+    def configuration(self) -> dict:
+        """The frozen configuration as a dict that JSON can hold."""
+        return asdict(self.config)
+
+    @property
+    def bin_size(self) -> float:
+        """Bin width, s."""
+        return self.parameters.bin_size
+
+    @property
+    def unit_ids(self) -> list:
+        """Ids of the recorded units, in the order of the network."""
+        return list(self.data_description["unit_ids"])
+
+    def __repr__(self) -> str:
+        c = self.config
+        state = (
+            "not fitted" if self._parameters is None else f"{len(self.parameters.rate_gain)} recorded units"
+        )
+        return (
+            f"RateRNN(activation={c.activation!r}, time_constant={c.time_constant}, "
+            f"unrecorded={c.unrecorded}; {state})"
+        )
+
+    # fitting -----------------------------------------------------------------------------------------
+
+    def fit(self, trials: xr.Dataset, method: str = "auto", **options) -> RateRNN:
+        """Fit the network to recorded rates.
+
+        Parameters
+        ----------
+        trials : what `Recording.align` returns: `signal`, or `counts` with `smoothing` set
+        method : one of
+
+            - ridge: closed form on inverted rates; options penalty (λ, chosen by free run when None) and
+              validation (share held out for that)
+            - convex: reweighted one-step fit; penalty, validation, iterations, limit
+            - rls: FORCE; passes, start_variance, substeps, noise
+            - full_force: `unrecorded` units with a readout; trials, drive, start_variance, settle
+            - backprop: through time with teacher forcing, from a ridge fit; penalty, and the fields of
+              `nwb_rnn.fitting.backprop.BackpropOptions`
+            - auto: ridge, then backprop where that makes the free run on held-out data better
+
+        Returns
+        -------
+        The model itself. `history` has a row for each λ tried (objective −λ) and each check of training;
+        `validation` is the explained variance of the free run on what was held out.
+
+        Raises
+        ------
+        InputError : data that cannot be fitted, or options that do not go together
+        DivergenceError : training left the finite numbers
+        """
+        given = rate_arrays.prepared(trials, self.config)
+        alpha = self._alpha(matching.bin_size(given))
+        data, scale = rate_arrays.rate_data(given, None, self.config, alpha)
+        solver = self._solver(data, scale, matching.bin_size(given), options)
+        self._parameters = solver.solve(method)
+        self._constraints = solver.constraints
+        self.history = solver.history
+        self.data_description = matching.describe(trials, data.inputs.shape[2])
+        self.data_description |= {"smoothing": given.attrs.get("smoothing", ""), "method": method}
+        self.regions = self._regions_of(trials)
+        self.software, self.scores = versions(), {}
+        return self
+
+    def _alpha(self, bin_size: float) -> float:
+        alpha = bin_size / self.config.time_constant
+        if not 0 < alpha <= 1:
+            raise InputError(
+                f"bins of {bin_size:g} s are longer than time_constant={self.config.time_constant:g} s: an "
+                "Euler step would overshoot; align in shorter bins or raise time_constant"
+            )
+        return alpha
+
+    def _solver(self, data: RateData, scale: rate_arrays.Scale, bin_size: float, options: dict) -> Solver:
+        units = data.rates.shape[2] + self.config.unrecorded
+        mask, sign = self._given
+        if self.config.dale and sign is None:
+            rng = np.random.default_rng(self.config.seed)
+            excites = rng.permutation(units) < round(self.config.excitatory * units)
+            sign = np.where(excites, 1, -1)
+        constraints = Constraints.make(units, mask, sign, self.config.zero_diagonal)
+        if self.config.rank is not None and not constraints.is_free:
+            raise InputError("rank= does not go with masks, signs or zero_diagonal: M V keeps no zeros")
+        return Solver(data, self.config, constraints, bin_size, scale.gain, scale.offset, dict(options))
+
+    def _regions_of(self, trials: xr.Dataset) -> np.ndarray | None:
+        """Regions of all units of the network, given or from a column of the units."""
+        observed = trials.sizes["unit"]
+        names = None if self.regions is None else self.regions[:observed]
+        column = self.config.region_column
+        if names is None and column is not None:
+            if column not in trials.coords or trials[column].dims != ("unit",):
+                raise InputError(f"region_column={column!r} is no column of the units in these trials")
+            names = trials[column].values.astype(str)
+        if names is None:
+            return None
+        if len(names) != observed:
+            raise InputError(f"regions names {len(names)} units; these trials have {observed}")
+        more = len(self.parameters.unit_bias) - observed
+        return np.concatenate([names, np.repeat("unrecorded", max(more, 0))])
+
+    def _data(self, trials: xr.Dataset) -> RateData:
+        """Trials of the model's units, in φ's range."""
+        p = self.parameters
+        given = rate_arrays.prepared(trials, self.config)
+        if self.data_description.get("unit_ids") is not None:
+            given = matching.matched(given, self.data_description, p.input_weights.shape[1])
+        scale = rate_arrays.Scale(p.rate_gain, p.rate_offset)
+        return rate_arrays.rate_data(given, scale, self.config, p.alpha)[0]
+
+    # using -------------------------------------------------------------------------------------------
+
+    def infer(self, trials: xr.Dataset) -> xr.Dataset:
+        """States of the network while the recorded units are held at their recording.
+
+        Returns
+        -------
+        Dataset with latent_mean (trial, time, latent), the currents x of all N units; rates (trial, time,
+        unit), what the bin before predicted for the recorded units, in the units of the recording; mask
+        """
+        p, data = self.parameters, self._data(trials)
+        held, ahead = forced_run(p, self.config.activation, data.rates, data.mask, data.inputs)
+        rates = recorded_rates(p, self.config.activation, ahead)
+        return self._labelled(held, rates, data.mask, trials, {"kind": "filtered"})
+
+    def free_run(
+        self, trials: xr.Dataset, warm_up: int = 1, noise: bool = False, seed: int | None = None
+    ) -> xr.Dataset:
+        """The network left alone after the first `warm_up` bins of each trial.
+
+        Returns
+        -------
+        As `infer`; in the warm-up the recording itself.
+        """
+        p, data = self.parameters, self._data(trials)
+        start = starting_states(p, data, warm_up)
+        rng = np.random.default_rng(self.config.seed if seed is None else seed)
+        level = p.noise if noise else 0.0
+        free = free_run(p, self.config.activation, start, data.inputs[:, warm_up - 1 :], level, rng)
+        span = slice(0, warm_up)
+        held, _ = forced_run(p, self.config.activation, data.rates[:, span], data.mask[:, span], data.inputs)
+        currents = np.concatenate([held, free[:, 1:]], axis=1)
+        rates = recorded_rates(p, self.config.activation, currents)
+        return self._labelled(currents, rates, data.mask, trials, {"kind": "free run", "warm_up": warm_up})
+
+    def simulate(
+        self,
+        trials: int = 100,
+        like: xr.Dataset | None = None,
+        bins: int | None = None,
+        inputs: np.ndarray | None = None,
+        seed: int | None = None,
+        noise: bool = True,
+    ) -> xr.Dataset:
+        """Draw new trials: free runs with the model's noise.
+
+        Parameters
+        ----------
+        trials : how many
+        like : take the time axis, lengths, inputs and starting states of these trials, over and over
+        bins : length where `like` is not given; trials then start in the mean starting state
+        inputs : (trial, time, input); overrides the inputs of `like`
+
+        Returns
+        -------
+        Dataset shaped like trials: `signal`, `mask` and the currents as `latents`
+        """
+        p = self.parameters
+        if like is None and bins is None and inputs is None:
+            raise InputError("simulate needs to know how long a trial is: give like=trials or bins=…")
+        count = p.input_weights.shape[1]
+        inside, time, inputs = posterior.plan(trials, like, bins, inputs, self.bin_size, count)
+        start = np.repeat(p.initial_state[None], trials, axis=0)
+        if like is not None:
+            start = starting_states(p, self._data(like))[np.arange(trials) % like.sizes["trial"]]
+        seed = self.config.seed if seed is None else seed
+        rng = np.random.default_rng(seed)
+        currents = free_run(p, self.config.activation, start, inputs, p.noise if noise else 0.0, rng)
+        observed = recorded_rates(p, self.config.activation, currents)
+        ids = self.data_description.get("unit_ids", np.arange(observed.shape[2]))
+        attrs = {"bin_size": self.bin_size, "align_to": "simulated", "seed": seed, "source": "simulated"}
+        return posterior.simulated_dataset("signal", observed, currents, inside, time, inputs, ids, attrs)
+
+    def score(
+        self, trials: xr.Dataset, runs: int = 5, warm_up: int = 1, seed: int | None = None
+    ) -> dict[str, float]:
+        """Scores on (held-out) trials.
+
+        Parameters
+        ----------
+        runs : free runs with new noise that are averaged
+        warm_up : bins at the start in which the recording is given
+
+        Returns
+        -------
+        free_run_explained_variance : without noise; 1 − residual/variance over all units and bins
+        noisy_free_run_explained_variance : mean of `runs` free runs with the model's noise
+        free_run_r2 : without noise, variance about each unit's own mean
+        one_step_r2 : variance about each unit's own mean explained one bin ahead
+        """
+        p, data, phi = self.parameters, self._data(trials), self.config.activation
+        seed = self.config.seed if seed is None else seed
+        options = {"warm_up": warm_up, "seed": seed}
+        _, ahead = forced_run(p, phi, data.rates, data.mask, data.inputs)
+        scale = rate_arrays.Scale(p.rate_gain, p.rate_offset)
+        one_step = scale.rates(recorded_rates(p, phi, ahead))
+        steps = data.steps
+        scores = {
+            "free_run_explained_variance": free_run_score(p, data, **options),
+            "noisy_free_run_explained_variance": free_run_score(p, data, p.noise, runs, **options),
+            "free_run_r2": free_run_score(p, data, per_unit=True, **options),
+            "one_step_r2": explained_variance(data.rates[:, 1:], one_step[:, 1:], steps, per_unit=True),
+        }
+        self.scores = dict(scores)
+        return scores
+
+    def region_currents(self, trials: xr.Dataset) -> xr.Dataset:
+        """Currents between regions while the recorded units are held at their recording.
+
+        Returns
+        -------
+        Dataset: `current` (target, source, trial, time), the mean over the target's units of the current's
+        magnitude, and `share` (target, source), that current's share of all of the target's
+
+        Raises
+        ------
+        InputError : the model knows no regions
+        """
+        regions = self._need_regions()
+        data = self._data(trials)
+        held, _ = forced_run(self.parameters, self.config.activation, data.rates, data.mask, data.inputs)
+        rates = rates_of(held, self.config.activation)
+        weights = self.parameters.recurrent_weights
+        currents = region_currents(weights, rates, regions)
+        names, shares = current_shares(weights, rates[data.mask], regions)
+        size = np.array([[np.abs(currents[b, a]).mean(axis=-1) for a in names] for b in names])
+        size = np.where(data.mask, size, np.nan)
+        return xr.Dataset(
+            {
+                "current": (("target", "source", "trial", "time"), size),
+                "share": (("target", "source"), shares),
+            },
+            coords={"target": names, "source": names, "trial": trials["trial"], "time": trials["time"]},
+        )
+
+    def uncertainty(
+        self, trials: xr.Dataset, resamples: int = 20, penalty: float | None = None, blocks: int = 10
+    ) -> xr.Dataset:
+        """J and the shares of region currents over resampled data and seeds.
+
+        Trials are drawn with replacement (of a single trial, `blocks` stretches of time), the random part of
+        the network gets a new seed, and the closed form is solved again: what is given is the spread of ridge
+        fits, whatever method made this model.
+
+        Parameters
+        ----------
+        penalty : λ; chosen once by free run when None
+
+        Returns
+        -------
+        Dataset: recurrent_weights_mean, recurrent_weights_std (to, from), and with regions share_mean,
+        share_std (target, source)
+        """
+        regions = self.regions
+        data = self._data(trials)
+        return uncertainty.resampled(self, data, regions, resamples, penalty, blocks)
+
+    def fixed_points(
+        self,
+        inputs: Sequence[float] | None = None,
+        trials: xr.Dataset | None = None,
+        n_starts: int = 64,
+        **options,
+    ) -> FixedPoints:
+        """Where the currents stand still without noise, searched from visited states.
+
+        Parameters
+        ----------
+        inputs : (U,) constant input, zero by default
+        trials : searches start from states visited in them; from a simulated trial when None
+        n_starts, options : see `nwb_rnn.dynamics.newton.newton_fixed_points`
+        """
+        from nwb_rnn.dynamics.newton import newton_fixed_points
+        from nwb_rnn.dynamics.rate_map import RateMap
+
+        p = self.parameters
+        count = p.input_weights.shape[1]
+        constant = np.zeros(count) if inputs is None else np.asarray(inputs, dtype=float)
+        if constant.shape != (count,):
+            raise InputError(f"inputs has shape {constant.shape}; this model takes {count} inputs")
+        if trials is not None:
+            data = self._data(trials)
+            held, _ = forced_run(p, self.config.activation, data.rates, data.mask, data.inputs)
+            visited = held[data.mask]
+        else:
+            rows = np.broadcast_to(constant, (1, 400, count))
+            visited = free_run(p, self.config.activation, p.initial_state[None], rows)[0]
+        rng = np.random.default_rng(self.config.seed)
+        starts = visited[rng.integers(0, len(visited), n_starts)]
+        points = newton_fixed_points(RateMap(p, self.config.activation, constant), starts, **options)
+        return points.describe(constant) if inputs is not None else points
+
+    # in and out --------------------------------------------------------------------------------------
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Every parameter as a named numpy array; `from_arrays` makes the same model."""
+        return rate_arrays.to_arrays(self.config, self.parameters, self.constraints, self.regions)
+
+    @classmethod
+    def from_arrays(cls, *, seed: int = 0, unit_ids: Sequence | None = None, **arrays) -> RateRNN:
+        """A model with known weights; names and shapes as `to_arrays` gives them."""
+        p, constraints, regions, activation = rate_arrays.from_arrays(arrays)
+        ids = list(range(len(p.rate_gain))) if unit_ids is None else list(unit_ids)
+        model = cls(
+            activation=activation,
+            time_constant=p.time_constant,
+            unrecorded=len(p.unit_bias) - len(p.observed_index),
+            seed=seed,
+        )
+        model.data_description = {"unit_ids": ids, "bin_size": p.bin_size, "observed": "signal"}
+        model.software = versions()
+        return model._with(p, constraints, regions)
+
+    @classmethod
+    def restore(
+        cls,
+        arrays: dict[str, np.ndarray],
+        configuration: dict,
+        history: list,
+        data_description: dict,
+        software: dict,
+        scores: dict,
+    ) -> RateRNN:
+        """The model that storage read back: the same numbers, bit for bit."""
+        p, constraints, regions, _ = rate_arrays.from_arrays(arrays)
+        model = cls(**configuration)
+        model.history, model.data_description = list(history), dict(data_description)
+        model.software, model.scores = dict(software), dict(scores)
+        return model._with(p, constraints, regions)
+
+    def _with(self, p: RateParameters, constraints: Constraints, regions: np.ndarray | None) -> RateRNN:
+        self._parameters, self._constraints, self.regions = p, constraints, regions
+        self._given = (constraints.mask, constraints.sign)
+        return self
+
+    # small things ------------------------------------------------------------------------------------
+
+    def _need_regions(self) -> np.ndarray:
+        if self.regions is None:
+            raise InputError(
+                "this RateRNN knows no regions: give RateRNN(regions=[…]), one name per unit, or "
+                "region_column= with a column of the units"
+            )
+        return self.regions
+
+    def _labelled(self, currents, rates, mask, trials: xr.Dataset, attrs: dict) -> xr.Dataset:
+        cut = mask[..., None]
+        dataset = xr.Dataset(
+            {
+                "latent_mean": (("trial", "time", "latent"), np.where(cut, currents, np.nan)),
+                "rates": (("trial", "time", "unit"), np.where(cut, rates, np.nan)),
+                "mask": (("trial", "time"), mask),
+            },
+            coords={
+                "trial": trials["trial"],
+                "time": trials["time"],
+                "unit": np.asarray(self.data_description.get("unit_ids", np.arange(rates.shape[2]))),
+                "latent": np.arange(currents.shape[2]),
+            },
+        )
+        columns = {n: c for n, c in trials.coords.items() if c.dims == ("trial",) and n != "trial"}
+        return dataset.assign_coords(columns).assign_attrs(dict(trials.attrs) | attrs)
