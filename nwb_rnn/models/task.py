@@ -67,7 +67,7 @@ def checked_task(task: object) -> Task:
     lacking = [n for n in ("bin_size", "input_names", "output_names", "draw") if not hasattr(task, n)]
     if lacking:
         raise InputError(
-            f"a {type(task).__name__} is no task: it lacks {', '.join(lacking)}; see nwb_rnn.models.task.Task, "
-            "or wrap a gym environment with nwb_rnn.teachers.gym_task.GymTask"
+            f"a {type(task).__name__} is no task: it lacks {', '.join(lacking)}; see "
+            "nwb_rnn.models.task.Task, or wrap a gym environment with nwb_rnn.teachers.gym_task.GymTask"
         )
     return task  # type: ignore[return-value]

@@ -3,8 +3,8 @@
     x_t = (1 − α) x_{t−1} + α (J r_{t−1} + W u_t + b) + σ ξ_t,    r_t = φ(x_t),    α = Δ / τ
     y_t = R r_t + c
 
-φ is tanh, relu or softplus. `run` keeps x of every step; backwards, with G_t the derivative by x_t and g_t the
-part of it that comes from outside,
+φ is tanh, relu or softplus. `run` keeps x of every step; backwards, with G_t the derivative by x_t and g_t
+the part of it that comes from outside,
 
     G_t = g_t + (1 − α) G_{t+1} + φ'(x_t) (α G_{t+1} J)        ∂/∂J = α Σ_t G_tᵀ r_{t−1}
 

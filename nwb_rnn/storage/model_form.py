@@ -16,7 +16,7 @@ from nwb_rnn.storage.equations import low_rank_equations, rate_equations
 
 KINDS = ("LowRankRNN", "RateRNN", "TaskRNN")
 _EQUATIONS = {"LowRankRNN": low_rank_equations, "RateRNN": rate_equations, "TaskRNN": rate_equations}
-_TEXTS = ("activation", "observation", "readout", "link", "cell")
+_TEXTS = ("activation", "observation", "readout", "link", "cell", "task", "task_configuration", "training")
 _SWITCHES = ("filter_inputs",)
 _GROUPS = {
     "encoder_": ("proposal_network", "Convolutions that propose latents given observations."),

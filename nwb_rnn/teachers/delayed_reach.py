@@ -1,7 +1,7 @@
 """Delayed reaching from the centre out: see a target, wait, go (Kao 2019, 10.1152/jn.00467.2018).
 
-Inputs: the place of the target (x, y) from its onset on, and hold, 1 until go. Outputs: hand velocity, 0 until
-a reaction time after go, and then a movement of least jerk over the distance d in the time T,
+Inputs: the place of the target (x, y) from its onset on, and hold, 1 until go. Outputs: hand velocity, 0
+until a reaction time after go, and then a movement of least jerk over the distance d in the time T,
 
     v(s) = d/T · 30 (s² − 2 s³ + s⁴),      s = (t − t_go − reaction) / T
 """
@@ -52,7 +52,9 @@ class DelayedReach:
                 f"catch={self.catch}: expected a target, 0 < shortest <= longest, and 0 <= catch < 1"
             )
         if min(self.bin_size, self.movement, self.distance) <= 0 or self.before < 0 or self.after < 0:
-            raise InputError("bin_size, movement and distance must be positive, before and after not negative")
+            raise InputError(
+                "bin_size, movement and distance must be positive, before and after not negative"
+            )
 
     @property
     def description(self) -> str:
