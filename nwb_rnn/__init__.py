@@ -14,17 +14,19 @@ _HOMES = {
     "LowRankRNN": "nwb_rnn.estimators.low_rank_rnn",
     "RateRNN": "nwb_rnn.estimators.rate_rnn",
     "TaskRNN": "nwb_rnn.estimators.task_rnn",
+    "compare": "nwb_rnn.plotting.compare",
     "write": "nwb_rnn.storage",
     "load": "nwb_rnn.storage",
 }
 
-__all__ = ["LowRankRNN", "RateRNN", "Recording", "TaskRNN", "evaluate", "load", "read", "write"]
+__all__ = ["LowRankRNN", "RateRNN", "Recording", "TaskRNN", "compare", "evaluate", "load", "read", "write"]
 
 if TYPE_CHECKING:
     from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
     from nwb_rnn.estimators.rate_rnn import RateRNN
     from nwb_rnn.estimators.task_rnn import TaskRNN
     from nwb_rnn.metrics.evaluation import evaluate
+    from nwb_rnn.plotting.compare import compare
     from nwb_rnn.recordings.recording import Recording
     from nwb_rnn.sources import read
     from nwb_rnn.storage import load, write

@@ -92,4 +92,4 @@ class GymTask:
         if hasattr(self.environment, "seed"):
             self.environment.seed(seed)
         elif hasattr(self.environment, "rng"):
-            self.environment.rng = np.random.RandomState(seed)  # noqa: NPY002 what neurogym draws with
+            self.environment.rng = np.random.RandomState(seed)
