@@ -6,7 +6,7 @@ import xarray as xr
 from simulated_world import SMALL_FIT, run, small_session
 
 import nwb_rnn as nr
-from nwb_rnn.cli import stored
+from nwb_rnn.report import stored
 from nwb_rnn.storage import load_fixed_points, load_latents
 from nwb_rnn.storage.reading import contents
 

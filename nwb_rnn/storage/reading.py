@@ -90,6 +90,39 @@ def contents(path: str | os.PathLike) -> dict[str, list[str]]:
     return {what: sorted(name for kind, name in held if kind in types) for what, types in kinds.items()}
 
 
+def read_about(path: str | os.PathLike, name: str | None = None) -> dict[str, Any]:
+    """What a file says about a model besides its numbers.
+
+    Returns
+    -------
+    name, kind, description, equations, identifier and object_id of the file, source_identifier,
+    source_object_id and source_location of what the model was fitted to, and `latents` and `fixed_points`,
+    the names of the objects that belong to it
+
+    Raises
+    ------
+    SourceError, StorageError : as for `load`
+    """
+    with _chosen(path, KINDS, name, "fitted model") as model:
+        nwbfile = model.get_ancestor("NWBFile")
+        held = list(nwbfile.objects.values())
+
+        def beside(kind: str) -> list[str]:
+            of_type = [item for item in held if type_of(item) == kind]
+            return sorted(item.name for item in of_type if _model_name(item) in (None, model.name))
+
+        texts = ("description", "equations", "source_identifier", "source_object_id", "source_location")
+        return {
+            "name": model.name,
+            "kind": type_of(model),
+            "identifier": str(nwbfile.identifier),
+            "object_id": str(nwbfile.object_id),
+            **{text: str(getattr(model, text, None) or "") for text in texts},
+            "latents": beside("TrialAlignedLatents"),
+            "fixed_points": beside("FixedPointTable"),
+        }
+
+
 @contextmanager
 def _chosen(path: str | os.PathLike, kinds: tuple[str, ...], name: str | None, what: str) -> Iterator[Any]:
     """The one object of these types in a file, or the one with this name."""
