@@ -21,6 +21,7 @@ ORDER = (
     "estimators",
     "storage",
     "plotting",
+    "report",
     "sweep",
     "cli",
 )

@@ -62,7 +62,9 @@ def key_numbers(stored: Stored) -> list[tuple[str, str]]:
         found.append(("trials", number(described["n_trials"])))
     if described.get("bin_size"):
         found.append(("bin", f"{number(1000 * float(described['bin_size']))} ms"))
-    found += [(shown(name).replace("_", " "), number(value)) for name, value in list(model.scores.items())[:2]]
+    found += [
+        (shown(name).replace("_", " "), number(value)) for name, value in list(model.scores.items())[:2]
+    ]
     for points in list(stored.points.values())[:1]:
         found.append(("fixed points", f"{len(points)}{', all' if points.complete else ''}"))
     return found
@@ -95,7 +97,15 @@ def fixed_points(points: FixedPoints) -> Table:
                 number(points.frequencies[k, leading], 3),
             )
         )
-    head = ("", "kind", "latents", "unstable directions", "largest |λ|", "time constant (s)", "frequency (Hz)")
+    head = (
+        "",
+        "kind",
+        "latents",
+        "unstable directions",
+        "largest |λ|",
+        "time constant (s)",
+        "frequency (Hz)",
+    )
     note = f"{len(points) - POINTS_SHOWN} more are in the file." if len(points) > POINTS_SHOWN else ""
     return Table(head, rows, note)
 
