@@ -21,6 +21,7 @@ _HOMES = {
     "input_jacobian": "nwb_rnn.dynamics.linearisation",
     "lyapunov_exponents": "nwb_rnn.dynamics.linearisation",
     "match_attractors": "nwb_rnn.dynamics.attractors",
+    "noise_spectrum": "nwb_rnn.dynamics.linearisation",
     "recurrent_map": "nwb_rnn.dynamics.torch_maps",
 }
 
@@ -40,6 +41,7 @@ __all__ = [
     "input_jacobian",
     "lyapunov_exponents",
     "match_attractors",
+    "noise_spectrum",
     "recurrent_map",
 ]
 
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from nwb_rnn.dynamics.cycles import Cycle, find_cycles
     from nwb_rnn.dynamics.find import find_fixed_points
     from nwb_rnn.dynamics.fixed_points import FixedPoints
-    from nwb_rnn.dynamics.linearisation import input_jacobian, lyapunov_exponents
+    from nwb_rnn.dynamics.linearisation import input_jacobian, lyapunov_exponents, noise_spectrum
     from nwb_rnn.dynamics.maps import LowRankMap
     from nwb_rnn.dynamics.regions import count_regions
     from nwb_rnn.dynamics.torch_maps import TorchMap, recurrent_map

@@ -28,6 +28,7 @@ from nwb_rnn.smc.proposals import choose
 
 if TYPE_CHECKING:
     from nwb_rnn.dynamics.fixed_points import FixedPoints
+    from nwb_rnn.dynamics.maps import LowRankMap
 
 
 class LowRankRNN:
@@ -372,14 +373,24 @@ class LowRankRNN:
         See `nwb_rnn.dynamics.find_fixed_points` for `method` and `options`; for relu and clipped_relu all
         fixed points are found, and `complete` says whether that is proved.
         """
-        from nwb_rnn.dynamics import LowRankMap, find_fixed_points
+        from nwb_rnn.dynamics import find_fixed_points
+
+        points = find_fixed_points(self.step_map(inputs), method=method, **options)
+        return points if inputs is None else points.describe(np.asarray(inputs, dtype=float))
+
+    def step_map(self, inputs: Sequence[float] | None = None) -> LowRankMap:
+        """One step without noise, F(z) = a z + V φ(M z + W u; h), for a constant input (U,), zero by default.
+
+        What `nwb_rnn.dynamics` takes: its steps, Jacobians, cycles, exponents and branches, in float64.
+        """
+        from nwb_rnn.dynamics import LowRankMap
 
         p = self.parameters.map(lambda x: x.double())
         count = p.input_weights.shape[1]
         constant = np.zeros(count) if inputs is None else np.asarray(inputs, dtype=float)
         if constant.shape != (count,):
             raise InputError(f"inputs has shape {constant.shape}; this model takes {count} inputs")
-        network = LowRankMap(
+        return LowRankMap(
             decay=float(p.decay),
             left_vectors=p.left_vectors.numpy(),
             right_vectors=p.right_vectors.numpy(),
@@ -388,8 +399,6 @@ class LowRankRNN:
             input_current=p.input_weights.numpy() @ constant,
             bin_size=self.bin_size,
         )
-        points = find_fixed_points(network, method=method, **options)
-        return points.describe(constant) if inputs is not None else points
 
     # in and out --------------------------------------------------------------------------------------
 
