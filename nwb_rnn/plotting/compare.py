@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from nwb_rnn.estimators.mechanism import Mechanism
 
+_DRAWS = 20  # simulated trials for each recorded one
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
@@ -128,8 +130,8 @@ def compare(
         if hasattr(task, "directions"):
             found = mechanism(model, task)
     elif simulated is None:
-        simulated = model.simulate(trials.sizes["trial"], like=trials, seed=seed)
-        simulated = simulated.assign_coords({by: ("trial", trials[by].values)})
+        simulated = model.simulate(_DRAWS * trials.sizes["trial"], like=trials, seed=seed)
+        simulated = simulated.assign_coords({by: ("trial", np.tile(trials[by].values, _DRAWS))})
     both = [condition_averages(t, by) for t in (trials, simulated)]
     angles = [np.mod(np.asarray(b[by].values, dtype=float) + 1e-6, 2 * np.pi) for b in both]
     both = [b.isel(condition=np.argsort(a)) for b, a in zip(both, angles, strict=True)]
