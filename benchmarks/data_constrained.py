@@ -75,7 +75,7 @@ def held_out(
         free = [model.free_run(trials.isel(time=slice(cut - 1, None)), noise=True, seed=s) for s in range(3)]
         made = [f["rates"].values[0, 1:] / rate - 1 if rate else f["rates"].values[0, 1:] for f in free]
         found[method] = (float(np.mean([explained(truth, m) for m in made])), seconds)
-    known = shown[:cut] / (rate * 0.01) - 1 if rate else shown[:cut]
+    known = shown[:cut] / (rate * 0.01) - 1 if rate else shown[:cut]  # unsmoothed
     found["mean"] = (explained(truth, np.broadcast_to(known.mean(axis=0), truth.shape)), 0.0)
     order = np.random.default_rng(0).permutation(cut)[: len(truth)]
     found["shuffle"] = (explained(truth, known[order]), 0.0)
@@ -91,9 +91,10 @@ def three_regions(seeds: int, peer) -> None:
         "observation noise 0.1": lambda a, s: (observed(a, noise=0.1, seed=s), 0.02, 0.0),
         "Poisson spikes, 50/s": lambda a, s: (observed(a, spikes=50, seed=s), 0.05, 50.0),
     }
-    sources = {"ours": lambda s: three_region_teacher(seed=s).activity}
+    sources = {}
     if peer is not None:
         sources["published demo"] = lambda s: peer_activity(peer, s)
+    sources["ours"] = lambda s: three_region_teacher(seed=s).activity
     for source, make in sources.items():
         for kind, see in kinds.items():
             rows = []
@@ -152,8 +153,7 @@ def load_peer(path: str):
     import matplotlib
 
     matplotlib.use("Agg")
-    np.nan = np.nan  # type: ignore[attr-defined]
-    for name, kind in (("int", int), ("float", float)):
+    for name, kind in (("int", int), ("float", float), ("NaN", np.nan)):
         if name not in np.__dict__:
             setattr(np, name, kind)
     sys.path.insert(0, path)
