@@ -1,7 +1,7 @@
 """A network trained on delayed reaches: does it reach, and where would it stand while it waits?
 
-Run with `python examples/delayed_reach.py [folder] [iterations]`. Eight targets, a random delay, then go. Writes
-`delayed_reach_desc-rnn.nwb` and a picture of the paths of the hand.
+Run with `python examples/delayed_reach.py [folder] [iterations]`. Eight targets, a random delay, then go.
+Writes `delayed_reach_desc-rnn.nwb` and a picture of the paths of the hand.
 """
 
 import sys

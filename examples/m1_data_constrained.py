@@ -1,7 +1,7 @@
 """A network of the recorded units themselves: seven reach directions are fitted, the eighth is run freely.
 
-Run with `python examples/m1_data_constrained.py [folder] [iterations] [rates]`; the file of rates is an .npz with
-`firing_rate` (unit, bin, direction), bins of 10 ms. Without one, the rates of a known random network stand in.
+Run with `python examples/m1_data_constrained.py [folder] [iterations] [rates]`; the file of rates is an .npz
+with `firing_rate` (unit, bin, direction), bins of 10 ms. Without one, rates of a random network stand in.
 `iterations` of backpropagation follow the closed form where they make the free run better; 0 leaves them out.
 Writes `m1_desc-rnn.nwb` and a picture of the free run.
 """
@@ -18,7 +18,7 @@ PERIOD = 0.01  # s
 
 
 def stand_in(units: int = 30, bins: int = 120, directions: int = 8) -> np.ndarray:
-    """(unit, bin, direction) rates of a random network that starts in a state of its own for each direction."""
+    """(unit, bin, direction) rates of a random network, with a starting state for each direction."""
     random = np.random.default_rng(0)
     connections = 1.3 * random.normal(size=(units, units)) / np.sqrt(units)
     angles = 2 * np.pi * np.arange(directions) / directions
