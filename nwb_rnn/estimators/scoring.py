@@ -53,4 +53,7 @@ def _values(trials: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def _r2(values: np.ndarray, predicted: np.ndarray, mask: np.ndarray) -> float:
     mean = np.where(mask, values, 0).sum((0, 1)) / np.maximum(mask.sum((0, 1)), 1)
-    return float(1 - ((values - predicted) ** 2)[mask].sum() / ((values - mean) ** 2)[mask].sum())
+    total = ((values - mean) ** 2)[mask].sum()
+    if not total > 0:  # nothing varies, so no share of it can be explained
+        return float("nan")
+    return float(1 - ((values - predicted) ** 2)[mask].sum() / total)

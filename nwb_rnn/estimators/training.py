@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 import xarray as xr
 
-from nwb_rnn.estimators import matching
+from nwb_rnn.estimators import left_out, matching
 from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.standardise import Scale
 from nwb_rnn.fitting.start import starting_module
@@ -48,18 +48,26 @@ def train(
     current : the parameters and encoder to go on from where start="current"; they stay as they are
     """
     matching.check_observations(trials, config.observation)
-    data = tensors.from_dataset(trials)
+    continuous = config.observation == "gaussian"
+    precision = torch.float64 if continuous else torch.float32  # an offset must not cost a signal its digits
+    data = tensors.from_dataset(trials, precision)
     description = matching.describe(trials, data.inputs.shape[2])
     held = None
     if validation is not None:
-        held = tensors.from_dataset(matching.matched(validation, description, data.inputs.shape[2]))
+        held = tensors.from_dataset(
+            matching.matched(validation, description, data.inputs.shape[2]), precision
+        )
     decay = _indicator_decay(config, data, description["bin_size"], current)
     data = data.innovations(decay)
     held = None if held is None else held.innovations(decay)
-    scale = Scale.of(data) if config.observation == "gaussian" else None
-    if scale is not None:
-        data = scale.apply(data)
-        held = None if held is None else scale.apply(held)
+    scale, gone = None, None
+    if continuous:
+        scale = Scale.of(data)
+        gone = left_out.find(data, scale, description["unit_ids"])
+        if gone.notes:
+            description["dropped"] = [*description["dropped"], *gone.notes]
+        data = gone.hide(scale.apply(data))
+        held = None if held is None else gone.hide(scale.apply(held))
     if current is not None:
         current = _copied(*current, scale)
     module = starting_module(config, data, options.proposal, start, current)
@@ -71,7 +79,8 @@ def train(
     finally:
         parameters, encoder = _reached(module, finished, scale)
         if decay is not None:
-            parameters = replace(parameters, indicator_decay=decay)
+            parameters = replace(parameters, indicator_decay=decay.to(parameters.decay.dtype))
+        parameters = parameters if gone is None else gone.clear(parameters)
         keep(Fitted(parameters, encoder, list(trainer.progress.history), description))
 
 

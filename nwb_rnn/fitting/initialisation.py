@@ -56,7 +56,7 @@ def _initial_parameters(config: LowRankConfig, trials: TrialTensors, random: boo
     left, bias = _units(config, rng)
     if config.readout == "one_to_one":
         left[: observed.shape[2]] = _unit_rows(system.readout, rng)
-    input_weights = 0.1 * rng.standard_normal((config.units, inputs.shape[2]))
+    input_weights = 0.1 * rng.standard_normal((config.units, inputs.shape[2])) / _input_size(inputs[inside])
     right = _right_vectors(config, left, bias, input_weights, system, posterior, inputs, inside, rng)
     parameters = dict(
         left_vectors=left,
@@ -169,6 +169,12 @@ def _units(config: LowRankConfig, rng) -> tuple[np.ndarray, np.ndarray]:
     return 0.5 * left, np.zeros(config.units)
 
 
+def _input_size(inputs: np.ndarray) -> np.ndarray:
+    """Root mean square (U,) of each input (P, U), 1 for one that is always 0: in any unit it drives alike."""
+    size = np.sqrt((inputs**2).mean(0))
+    return np.where(size > 0, size, 1.0)
+
+
 def _unit_rows(readout: np.ndarray, rng) -> np.ndarray:
     size = np.linalg.norm(readout, axis=1, keepdims=True)
     random = rng.standard_normal(readout.shape)
@@ -272,8 +278,7 @@ def _poisson_regression(x: np.ndarray, y: np.ndarray, seen: np.ndarray, link: st
     mean = np.maximum((y * seen).sum(0) / np.maximum(seen.sum(0), 1), 1e-4)
     start = np.zeros((features + 1, units))
     exponential = np.array([name == "exp" for name in link.split(",")])
-    start[-1] = np.where(exponential, np.log(mean), np.log(np.expm1(np.minimum(mean, 50.0))))
-    start[-1] = np.where(~exponential & (mean > 50), mean, start[-1])
+    start[-1] = np.where(exponential, np.log(mean), mean + np.log(-np.expm1(-mean)))
     design = np.column_stack([x, np.ones(len(x))])
     total = max(seen.sum(), 1.0)
 

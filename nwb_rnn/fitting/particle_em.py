@@ -177,6 +177,8 @@ def _maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankPara
     if p.readout_network_output is not None:
         changed["readout_network_output"] = theta[:, rank:-1].to(dtype)
     if config.observation == "gaussian":
-        squared = (seen * (y - design @ theta.T) ** 2).sum(0) / seen.sum(0).clamp(min=1)
-        changed["observation_noise"] = squared.clamp(min=1e-8).to(dtype)
+        count = seen.sum(0)
+        squared = (seen * (y - design @ theta.T) ** 2).sum(0) / count.clamp(min=1)
+        noise = torch.where(count > 0, squared.clamp(min=1e-8), p.observation_noise)
+        changed["observation_noise"] = noise.to(dtype)
     return replace(p, **changed)

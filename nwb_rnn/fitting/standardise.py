@@ -17,10 +17,11 @@ from nwb_rnn.smc.trials import TrialTensors
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and spread (D,) of each channel over its observed bins; a constant channel has spread 1."""
+    """Mean and spread (D,) of each channel over its observed bins; a `constant` channel has spread 1."""
 
     mean: Tensor
     spread: Tensor
+    constant: Tensor
 
     @classmethod
     def of(cls, trials: TrialTensors) -> Scale:
@@ -28,13 +29,13 @@ class Scale:
         values, count = trials.observed.double(), seen.sum((0, 1)).clamp(min=1)
         mean = (values * seen).sum((0, 1)) / count
         spread = torch.sqrt((((values - mean) * seen) ** 2).sum((0, 1)) / count)
-        largest = values.abs().amax((0, 1))
-        return cls(mean, torch.where(spread > 1e-9 * largest, spread, torch.ones_like(spread)))
+        constant = ~(spread > 1e-12 * (values * seen).abs().amax((0, 1)))
+        return cls(mean, torch.where(constant, torch.ones_like(spread), spread), constant)
 
     def apply(self, trials: TrialTensors) -> TrialTensors:
-        """The same trials in standard units; what was not observed stays 0."""
-        scaled = (trials.observed.double() - self.mean) / self.spread
-        return replace(trials, observed=(scaled * trials.mask).to(trials.observed.dtype))
+        """The same trials in standard units and single precision; what was not observed stays 0."""
+        scaled = (trials.observed.double() - self.mean) / self.spread * trials.mask
+        return replace(trials, observed=scaled).to(scaled.device, torch.float32)
 
     def shrink(self, parameters: LowRankParameters) -> LowRankParameters:
         """Parameters for the channels' own units -> for standard units."""

@@ -288,6 +288,8 @@ class Trainer:
 
 def _step_size(name: str, parameter: Tensor) -> float:
     """Adam moves every number by about the learning rate: scale it to the size of what is moved."""
+    if name == "input_weights" and parameter.numel():  # they start at a tenth of the input's inverse size
+        return float(10 * parameter.detach().square().mean(0).sqrt().min().clamp(1e-9, 1.0))
     if (
         name not in ("left_vectors", "right_vectors", "readout_weights", "readout_gain")
         or not parameter.numel()

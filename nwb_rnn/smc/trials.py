@@ -129,6 +129,9 @@ def from_dataset(trials: xr.Dataset, dtype: torch.dtype = torch.float32) -> Tria
         inputs = trials["inputs"].transpose("trial", "time", "input").values
         if not np.isfinite(inputs).all():
             raise InputError("'inputs' hold NaN or infinite values; fill or cut them first")
+    largest = torch.finfo(torch.float32).max
+    if max(float(np.abs(values).max()), float(np.abs(inputs).max(initial=0))) > largest:
+        raise InputError(f"'{name}' or 'inputs' hold numbers beyond {largest:.2g}: give them in larger units")
     base = TrialTensors(
         observed=torch.as_tensor(values, dtype=dtype),
         mask=torch.as_tensor(mask, dtype=dtype),
