@@ -17,9 +17,21 @@ _HOMES = {
     "compare": "nwb_rnn.plotting.compare",
     "write": "nwb_rnn.storage",
     "load": "nwb_rnn.storage",
+    "select_rank": "nwb_rnn.sweep.ranks",
 }
 
-__all__ = ["LowRankRNN", "RateRNN", "Recording", "TaskRNN", "compare", "evaluate", "load", "read", "write"]
+__all__ = [
+    "LowRankRNN",
+    "RateRNN",
+    "Recording",
+    "TaskRNN",
+    "compare",
+    "evaluate",
+    "load",
+    "read",
+    "select_rank",
+    "write",
+]
 
 if TYPE_CHECKING:
     from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
@@ -30,6 +42,7 @@ if TYPE_CHECKING:
     from nwb_rnn.recordings.recording import Recording
     from nwb_rnn.sources import read
     from nwb_rnn.storage import load, write
+    from nwb_rnn.sweep.ranks import select_rank
 
 
 def __getattr__(name: str):

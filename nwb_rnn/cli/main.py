@@ -12,6 +12,7 @@ from nwb_rnn.cli.inspect import inspect
 from nwb_rnn.cli.publish import publish
 from nwb_rnn.cli.report import report
 from nwb_rnn.cli.simulate import simulate
+from nwb_rnn.cli.sweep import sweep
 from nwb_rnn.cli.validate import validate
 from nwb_rnn.errors import NwbRnnError
 
@@ -40,5 +41,5 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (inspect, fit, simulate, fixed_points, report, validate, publish, demo):
+for _command in (inspect, fit, simulate, fixed_points, report, validate, publish, sweep, demo):
     main.add_command(_command)

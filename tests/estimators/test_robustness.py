@@ -1,4 +1,4 @@
-"""Hard data: a fit holds no NaN, and what cannot be fitted is left out and named, or refused with a reason."""
+"""Hard data: no NaN in a fit, and what cannot be fitted is left out and named, or refused with a reason."""
 
 import logging
 import sys
