@@ -1,0 +1,153 @@
+"""Outputs and recorded units together: the gradient, the two terms apart, a small teacher, refusals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nwb_rnn.errors import DivergenceError, InputError
+from nwb_rnn.fitting.constraints import Constraints
+from nwb_rnn.fitting.performance import (
+    LEARNED,
+    PerformanceData,
+    PerformanceNetwork,
+    PerformanceOptions,
+    fit_performance,
+    loss_and_gradient,
+    random_network,
+)
+from nwb_rnn.models.rate import rates_of
+
+
+def small(activation: str = "tanh", units: int = 6, seed: int = 0) -> PerformanceNetwork:
+    """A random network, two inputs and three outputs, in which nothing is zero."""
+    network = random_network(units, 2, 3, np.array([4, 1]), activation, seed=seed)
+    rng = np.random.default_rng(seed + 1)
+    parameters = network.parameters.with_weights(
+        unit_bias=0.3 * rng.standard_normal(units), initial_state=0.3 * rng.standard_normal(units)
+    )
+    weights, bias = rng.standard_normal((3, units)) / np.sqrt(units), 0.1 * rng.standard_normal(3)
+    return PerformanceNetwork(parameters, weights, bias, activation)
+
+
+def random_data(seed: int = 3) -> PerformanceData:
+    rng = np.random.default_rng(seed)
+    masks = rng.random((2, 4, 9)) < 0.7
+    shapes = [(4, 9, 2), (4, 9, 3), (4, 9, 2)]
+    return PerformanceData(*(rng.standard_normal(s) for s in shapes), masks[0], masks[1])
+
+
+def made_by(teacher: PerformanceNetwork, recorded: np.ndarray, trials: int, bins: int, seed: int):
+    """Data that a teacher makes from constant inputs, with the rates of `recorded`; and all its rates."""
+    rng = np.random.default_rng(seed)
+    inputs = np.repeat(rng.standard_normal((trials, 1, 2)), bins, axis=1)
+    currents = teacher.run(inputs)
+    rates = rates_of(currents, teacher.activation)
+    return PerformanceData(inputs, teacher.outputs(currents), rates[..., recorded]), rates
+
+
+def moved(network: PerformanceNetwork, name: str, change: np.ndarray) -> PerformanceNetwork:
+    if name in LEARNED:
+        value = getattr(network.parameters, name) + change
+        return replace(network, parameters=network.parameters.with_weights(**{name: value}))
+    return replace(network, **{name: getattr(network, name) + change})
+
+
+@pytest.mark.parametrize("activation", ["tanh", "softplus"])
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (0.7, 2.0)])
+def test_gradient_is_that_of_finite_differences(activation, weights):
+    network, data, options = small(activation), random_data(), PerformanceOptions(*weights)
+    _, gradient = loss_and_gradient(network, data, options)
+    rng = np.random.default_rng(5)
+    for name, value in gradient.items():
+        for _ in range(3):
+            way = rng.standard_normal(value.shape)
+            ends = [loss_and_gradient(moved(network, name, h * way), data, options)[0] for h in (1e-5, -1e-5)]
+            slope = (np.dot(weights, ends[0]) - np.dot(weights, ends[1])) / 2e-5
+            assert np.sum(value * way) == pytest.approx(slope, rel=1e-6, abs=1e-8), name
+
+
+def test_shares_are_0_for_the_teacher_and_1_for_the_mean():
+    teacher = small()
+    data, _ = made_by(teacher, teacher.parameters.observed_index, 5, 12, 0)
+    shares, gradient = loss_and_gradient(teacher, data, PerformanceOptions())
+    assert max(shares) < 1e-24 and max(np.abs(g).max() for g in gradient.values()) < 1e-12
+    flat = replace(teacher, output_weights=np.zeros((3, 6)), output_bias=data.outputs.mean(axis=(0, 1)))
+    assert loss_and_gradient(flat, data, PerformanceOptions())[0][0] == pytest.approx(1.0, rel=1e-12)
+
+
+def test_activity_alone_is_a_fit_of_the_recorded_units():
+    """Targets of the outputs play no part: the network is the same for others, and the units match."""
+    teacher, recorded = small(units=12, seed=2), np.arange(6)
+    data, _ = made_by(teacher, recorded, 6, 30, 1)
+    start = random_network(12, 2, 3, recorded, seed=9)
+    options = PerformanceOptions(0.0, 1.0, iterations=1000, learning_rate=0.02)
+    fitted = fit_performance(start, data, options)
+    other = fit_performance(start, replace(data, outputs=-3 * data.outputs + 1), options)
+    assert np.array_equal(fitted.parameters.recurrent_weights, other.parameters.recurrent_weights)
+    assert np.array_equal(fitted.output_weights, start.output_weights)
+    assert fitted.history[-1]["activity"] < 2e-3 < 0.2 < fitted.history[0]["activity"]
+
+
+def test_outputs_alone_do_not_look_at_the_recorded_units():
+    teacher = small()
+    data, _ = made_by(teacher, np.array([4, 1]), 4, 15, 1)
+    start, options = random_network(6, 2, 3, np.array([4, 1]), seed=9), PerformanceOptions(1.0, 0.0, 20)
+    one = fit_performance(start, data, options)
+    two = fit_performance(start, replace(data, activity=0 * data.activity), options)
+    assert np.array_equal(one.parameters.recurrent_weights, two.parameters.recurrent_weights)
+
+
+def test_a_small_teacher_is_learned_also_on_new_inputs():
+    teacher, recorded = small(units=12, seed=2), np.arange(6)
+    data, _ = made_by(teacher, recorded, 12, 30, 1)
+    fitted = fit_performance(
+        random_network(12, 2, 3, recorded, seed=9),
+        data,
+        PerformanceOptions(iterations=1000, learning_rate=0.02),
+    )
+    assert fitted.history[-1]["outputs"] < 5e-3 and fitted.history[-1]["activity"] < 5e-3
+    new, _ = made_by(teacher, recorded, 12, 30, 77)
+    shares, _ = loss_and_gradient(fitted, new, PerformanceOptions())
+    assert shares[0] < 0.1 and shares[1] < 0.1
+
+
+def test_dale_and_masks_hold_exactly():
+    sign = np.array([1, 1, 1, -1, -1, -1])
+    mask = np.random.default_rng(0).random((6, 6)) < 0.6
+    constraints = Constraints.make(6, mask, sign, True)
+    data, _ = made_by(small(), np.array([4, 1]), 4, 15, 1)
+    start = random_network(6, 2, 3, np.array([4, 1]), constraints=constraints)
+    weights = fit_performance(start, data, PerformanceOptions(iterations=30), constraints).parameters
+    found = weights.recurrent_weights
+    assert (found[~mask] == 0).all() and (np.diag(found) == 0).all() and (found * sign >= 0).all()
+    assert not np.array_equal(found, start.parameters.recurrent_weights)
+
+
+def test_what_does_not_count_may_be_missing():
+    data, _ = made_by(small(), np.array([4, 1]), 4, 15, 1)
+    inside = np.ones((4, 15), dtype=bool)
+    inside[1, 9:] = False
+    holes = np.where(inside[..., None], data.outputs, np.nan)
+    cut = PerformanceData(data.inputs, holes, data.activity, inside)
+    shares, gradient = loss_and_gradient(small(), cut, PerformanceOptions())
+    assert max(shares) < 1e-24 and all(np.isfinite(g).all() for g in gradient.values())
+    with pytest.raises(InputError, match="not finite"):
+        PerformanceData(data.inputs, holes, data.activity)
+
+
+def test_refusals_say_what_is_wrong():
+    data, _ = made_by(small(), np.array([4, 1]), 4, 15, 1)
+    with pytest.raises(InputError, match="the network has"):
+        fit_performance(random_network(6, 2, 3, np.arange(3)), data)
+    none = PerformanceData(data.inputs, data.outputs, data.activity[..., :0])
+    with pytest.raises(InputError, match="nothing to match"):
+        fit_performance(random_network(6, 2, 3, np.arange(0)), none)
+    with pytest.raises(InputError, match="different units"):
+        random_network(6, 2, 3, np.array([1, 1]))
+    with pytest.raises(InputError, match="one of them positive"):
+        PerformanceOptions(0.0, 0.0)
+    wild = small("relu")
+    parameters = wild.parameters.with_weights(recurrent_weights=np.full((6, 6), 1e60))
+    with pytest.raises(DivergenceError, match="learning_rate"):
+        fit_performance(replace(wild, parameters=parameters), data)
