@@ -82,7 +82,9 @@ class _Natural(torch.autograd.Function):
 
 def _pull_factor(factor: Tensor, gradient: Tensor) -> Tensor:
     """From the gradient on a Cholesky factor to that on its raw form."""
-    return torch.tril(gradient, -1) + torch.diag(torch.diagonal(gradient) * torch.diagonal(factor))
+    found = torch.tril(gradient)
+    found.diagonal().mul_(factor.diagonal())
+    return found
 
 
 def _raw_cholesky(factor: Tensor) -> Tensor:
@@ -90,4 +92,6 @@ def _raw_cholesky(factor: Tensor) -> Tensor:
 
 
 def _cholesky(raw: Tensor) -> Tensor:
-    return torch.tril(raw, -1) + torch.diag(torch.exp(torch.diagonal(raw)))
+    factor = torch.tril(raw)
+    factor.diagonal().exp_()
+    return factor

@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
+from nwb_rnn.smc.backends import cpu_products
 from nwb_rnn.smc.backends.cpu_steps import OPTIONS
 
 
@@ -152,3 +153,163 @@ def pull_bins(
             for d in range(units):
                 on_weighted[r, d] += residual[d] * pull
                 on_bias[d] -= weighted[r, d] * pull * seen[d]
+
+
+@njit(**OPTIONS)
+def terms(factor, first, weights, noise, bias, observed, patterns, pattern, kind):
+    """All of the optimal proposal; `weights` (R, D) is Cᵀ, `observed` (I, D), `pattern` and `kind` (I,).
+
+    Returns W (R, D), 1 / noise, Cholesky factors and H of each kind (J, R·R), the tables A, L and Σ (J, R·R),
+    log det M (J,), and of each bin linear, offset (I, R), constant (I,) and slope (I, R); last H A (J, R·R).
+    """
+    rank, count, like = weights.shape[0], patterns.shape[0], weights.dtype
+    kinds, rows = 2 * count, observed.shape[0]
+    precisions, constants = np.empty((kinds, rank**2), like), np.empty(count, like)
+    pattern_terms(weights, noise, patterns, precisions, constants)
+    factors = np.empty((kinds, rank**2), like)
+    for j in range(count):
+        precisions[count + j] = precisions[j]
+        for r in range(rank):
+            for s in range(rank):
+                factors[j, r * rank + s] = factor[r, s]
+                factors[count + j, r * rank + s] = first[r, s]
+    gain, scale = np.empty_like(factors), np.empty_like(factors)
+    covariance, whitener = np.empty_like(factors), np.empty_like(factors)
+    log_det = np.empty(kinds, like)
+    cpu_products.tables(factors, precisions, gain, scale, covariance, whitener, log_det)
+    inverse = 1 / noise
+    weighted = weights * inverse
+    linear, offset, slope = (
+        np.empty((rows, rank), like),
+        np.empty((rows, rank), like),
+        np.empty((rows, rank), like),
+    )
+    constant = np.empty(rows, like)
+    bins(
+        weighted,
+        inverse,
+        bias,
+        observed,
+        patterns,
+        pattern,
+        constants,
+        kind,
+        gain,
+        covariance,
+        log_det,
+        linear,
+        offset,
+        constant,
+        slope,
+    )
+    quadratic = np.zeros_like(factors)
+    for j in range(kinds):
+        add_product(precisions[j], gain[j], rank, False, False, quadratic[j])
+    return (
+        weighted,
+        inverse,
+        factors,
+        precisions,
+        gain,
+        scale,
+        covariance,
+        log_det,
+        linear,
+        offset,
+        constant,
+        slope,
+        quadratic,
+    )
+
+
+@njit(**OPTIONS)
+def pull_terms(
+    weights,
+    noise,
+    bias,
+    observed,
+    patterns,
+    pattern,
+    kind,
+    found,
+    on_gain,
+    on_offset,
+    on_scale,
+    on_constant,
+    on_slope,
+    on_quadratic,
+):
+    """Adjoint of `terms`, of which `found` came: gradients on factor, first, Cᵀ, bias and noise."""
+    weighted, inverse, factors, precisions, gain, _, covariance, _, linear, offset, _, _, _ = found
+    rank, count, like = weights.shape[0], patterns.shape[0], weights.dtype
+    on_gain = on_gain.copy()
+    for j in range(2 * count):
+        add_product(precisions[j], on_quadratic[j], rank, True, False, on_gain[j])
+    on_weighted, on_inverse, on_bias = np.zeros_like(weights), np.zeros_like(noise), np.zeros_like(noise)
+    on_constants, on_log_det = np.zeros(count, like), np.zeros(2 * count, like)
+    on_covariance, nothing = np.zeros_like(factors), np.zeros_like(factors)
+    pull_bins(
+        weighted,
+        inverse,
+        bias,
+        observed,
+        patterns,
+        pattern,
+        kind,
+        gain,
+        covariance,
+        linear,
+        offset,
+        on_offset,
+        on_constant,
+        on_slope,
+        on_weighted,
+        on_inverse,
+        on_bias,
+        on_constants,
+        on_gain,
+        on_covariance,
+        on_log_det,
+    )
+    on_factors, on_precisions = np.empty_like(factors), np.empty_like(factors)
+    cpu_products.pull_tables(
+        factors,
+        precisions,
+        on_gain,
+        on_scale,
+        on_covariance,
+        nothing,
+        on_log_det,
+        on_factors,
+        on_precisions,
+    )
+    for j in range(2 * count):
+        add_product(on_quadratic[j], gain[j], rank, False, True, on_precisions[j])
+    for j in range(count):
+        on_precisions[j] += on_precisions[count + j]
+    on_weights, on_noise = on_weighted * inverse, np.zeros_like(noise)
+    for r in range(rank):
+        on_inverse += on_weighted[r] * weights[r]
+    pull_pattern_terms(
+        weights, noise, patterns, on_precisions, on_constants, on_weights, on_inverse, on_noise
+    )
+    on_noise -= on_inverse / noise**2
+    on_factor, on_first = np.zeros((rank, rank), like), np.zeros((rank, rank), like)
+    for j in range(count):
+        for r in range(rank):
+            for s in range(rank):
+                on_factor[r, s] += on_factors[j, r * rank + s]
+                on_first[r, s] += on_factors[count + j, r * rank + s]
+    return on_factor, on_first, on_weights, on_bias, on_noise
+
+
+@njit(**OPTIONS)
+def add_product(one, other, rank, turn_one, turn_other, out):
+    """out += one · other, flat matrices (R·R,), each transposed first where it is to be turned."""
+    for r in range(rank):
+        for s in range(rank):
+            total = out[r * rank + s]
+            for k in range(rank):
+                a = one[k * rank + r] if turn_one else one[r * rank + k]
+                total += a * (other[s * rank + k] if turn_other else other[k * rank + s])
+            out[r * rank + s] = total

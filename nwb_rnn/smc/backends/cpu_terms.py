@@ -66,43 +66,28 @@ class OptimalTerms:
         self.made_of, self.kind = made_of, pattern.clone()
         self.kind[:, 0] += patterns.shape[0]
         factor, first, weights, bias, noise = map(_array, made_of)
-        arrays = map(_array, (observed, patterns, pattern, self.kind))
-        observed, patterns, pattern, kind = arrays  # type: ignore[assignment]
-        rank, like, rows = factor.shape[0], factor.dtype, kind.size
-        weights = np.ascontiguousarray(weights.T)
-        inverse = 1 / noise
-        count = patterns.shape[0]
-        precisions, constants = np.empty((count, rank**2), like), np.empty(count, like)
-        cpu_optimal.pattern_terms(weights, noise, patterns, precisions, constants)
-        factors = np.repeat(np.stack([factor.ravel(), first.ravel()]), count, axis=0)
-        precisions = np.concatenate([precisions, precisions])
-        tables, log_det = np.empty((4, 2 * count, rank**2), like), np.empty(2 * count, like)
-        gain, scale, covariance, whitener = tables
-        cpu_products.tables(factors, precisions, gain, scale, covariance, whitener, log_det)
-        linear, offset, slope = np.empty((3, rows, rank), like)
-        constant = np.empty(rows, like)
-        shared = (
-            weights * inverse,
-            inverse,
+        shape, rank = self.kind.shape, factor.shape[0]
+        self._given = (
+            np.ascontiguousarray(weights.T),
+            noise,
             bias,
-            observed.reshape(rows, -1),
-            patterns,
-            pattern.reshape(-1),
+            _array(observed).reshape(self.kind.numel(), -1),
+            _array(patterns),
+            _array(pattern).reshape(-1),
+            _array(self.kind).reshape(-1),
         )
-        kind = kind.reshape(-1)
-        cpu_optimal.bins(*shared, constants, kind, gain, covariance, log_det, linear, offset, constant, slope)
-        self._saved = (shared, weights, noise, kind, factors, precisions, gain, covariance, linear, offset)
-        shape, square = self.kind.shape, (2 * count, rank, rank)
-        quadratic = precisions.reshape(square) @ gain.reshape(square)
-        found = (
-            gain.reshape(square),
-            offset.reshape(*shape, rank),
-            scale.reshape(square),
-            constant.reshape(shape),
-            slope.reshape(*shape, rank),
-            quadratic,
+        self._terms = cpu_optimal.terms(factor, first, *self._given)
+        gain, scale, offset, constant, slope, quadratic = (
+            torch.from_numpy(self._terms[k]) for k in (4, 5, 9, 10, 11, 12)
         )
-        self.found = tuple(map(torch.from_numpy, found))
+        self.found = (
+            gain.view(-1, rank, rank),
+            offset.view(*shape, rank),
+            scale.view(-1, rank, rank),
+            constant.view(shape),
+            slope.view(*shape, rank),
+            quadratic.view(-1, rank, rank),
+        )
 
     def named(self, found: Sequence[Tensor]) -> ProposalTerms:
         """`found`, or another tuple in its order, as what a backend takes."""
@@ -110,63 +95,15 @@ class OptimalTerms:
 
     def pull(self, *on: Tensor) -> tuple[Tensor, ...]:
         """From gradients on `found` to those on the parameters."""
-        shared, weights, noise, kind, factors, precisions, gain, covariance, linear, offset = self._saved
-        on_gain, on_offset, on_scale, on_constant, on_slope, on_quadratic = map(_array, on)
-        (rank, _), kinds, like = weights.shape, factors.shape[0], weights.dtype
-        square, count = (kinds, rank, rank), kinds // 2
-        # H A, the weights' quadratic part
-        h, a = precisions.reshape(square), gain.reshape(square)
-        on_gain = np.ascontiguousarray(on_gain + h.swapaxes(1, 2) @ on_quadratic).reshape(kinds, -1)
-        on_weighted, on_inverse, on_bias = np.zeros_like(weights), *np.zeros((2, noise.size), like)
-        on_constants, on_log_det = np.zeros(count, like), np.zeros(kinds, like)
-        on_covariance = np.zeros_like(factors)
-        cpu_optimal.pull_bins(
-            *shared,
-            kind,
-            gain,
-            covariance,
-            linear,
-            offset,
-            on_offset.reshape(-1, rank),
-            on_constant.reshape(-1),
-            on_slope.reshape(-1, rank),
-            on_weighted,
-            on_inverse,
-            on_bias,
-            on_constants,
-            on_gain,
-            on_covariance,
-            on_log_det,
+        rank = self._given[0].shape[0]
+        flat = (rank**2, rank, rank**2, None, rank, rank**2)
+        on_found = (
+            _array(x).reshape(-1) if n is None else _array(x).reshape(-1, n)
+            for x, n in zip(on, flat, strict=True)
         )
-        on_factors, on_precisions = np.empty_like(factors), np.empty_like(factors)
-        cpu_products.pull_tables(
-            factors,
-            precisions,
-            on_gain,
-            on_scale.reshape(kinds, -1),
-            on_covariance,
-            np.zeros_like(factors),
-            on_log_det,
-            on_factors,
-            on_precisions,
-        )
-        on_precisions += (on_quadratic @ a.swapaxes(1, 2)).reshape(kinds, -1)
-        on_weights, on_noise = on_weighted * shared[1], np.zeros_like(noise)
-        on_inverse += (on_weighted * weights).sum(0)
-        cpu_optimal.pull_pattern_terms(
-            weights,
-            noise,
-            shared[4],
-            on_precisions[:count] + on_precisions[count:],
-            on_constants,
-            on_weights,
-            on_inverse,
-            on_noise,
-        )
-        on_noise -= on_inverse / noise**2
-        on_factors = on_factors.reshape(2, count, rank, rank).sum(1)
-        found = (on_factors[0], on_factors[1], on_weights.T, on_bias, on_noise)
-        return tuple(map(torch.from_numpy, found))
+        pulled = cpu_optimal.pull_terms(*self._given, self._terms, *on_found)
+        factor, first, weights, bias, noise = map(torch.from_numpy, pulled)
+        return factor, first, weights.T, bias, noise
 
 
 class _Optimal(torch.autograd.Function):
