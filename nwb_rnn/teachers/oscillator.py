@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from nwb_rnn.errors import InputError
+from nwb_rnn.teachers.readout import readout_arrays
 
 
 def oscillator(
@@ -52,9 +53,7 @@ def oscillator(
     rates = np.maximum(current + bias, 0) - np.maximum(current, 0)
     gram = rates.T @ rates
     right = np.linalg.solve(gram + 1e-4 * np.trace(gram) / units * np.eye(units), rates.T @ target).T
-    angles = 2 * np.pi * (np.arange(observed) / observed) + 0.3 * rng.standard_normal(observed)
-    depth = modulation * rng.uniform(0.5, 1.5, observed)
-    arrays = {
+    return {
         "left_vectors": left,
         "right_vectors": right,
         "unit_bias": bias,
@@ -62,15 +61,9 @@ def oscillator(
         "transition_cholesky": noise * np.eye(2),
         "initial_mean": np.zeros(2),
         "initial_cholesky": 0.7 * np.eye(2),
-        "readout_weights": depth[:, None] * np.column_stack([np.cos(angles), np.sin(angles)]),
         "activation": np.array("clipped_relu"),
-        "observation": np.array(observation),
         "bin_size": np.array(bin_size),
-    }
-    if observation == "gaussian":
-        return arrays | {"readout_bias": np.zeros(observed), "observation_noise": np.ones(observed)}
-    rates_hz = mean_rate * np.exp(0.5 * rng.standard_normal(observed))
-    return arrays | {"readout_bias": np.log(rates_hz * bin_size), "link": np.array("exp")}
+    } | readout_arrays(observed, observation, bin_size, mean_rate, modulation, rng)
 
 
 def hopf_step(latents: np.ndarray, cycles_per_bin: float, growth: float) -> np.ndarray:
