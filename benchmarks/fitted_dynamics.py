@@ -7,7 +7,8 @@ their fixed points into a temporary folder, reads the points back, and prints: h
 complete, the oscillating pairs at the fixed points, the pair of the mean Jacobian along a simulation, and the
 peak of the simulated spectrum of pooled spikes. No pair of the EEG model is narrow: there, the spectrum that
 the mean Jacobian and the noise predict for each latent stands beside that of the simulated latent, by the
-frequency below which half of the power lies (0.5 to 40 Hz) and by the correlation of their logarithms.
+frequency below which half of the power lies (0.5 to 40 Hz), by where each stands highest over a 1/f line, and by
+the correlation of their logarithms.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ def main() -> None:
     options = argparse.Namespace(rank=3, units=512, iterations=1500, learning_rate=1e-2, polish=0)
     model = eeg_quality.fit(options, eeg_quality.read(), seed)
     describe("EEG", model, recording)
-    for latent, (linear, simulated, r) in enumerate(rhythms(model)):
-        print(f"  latent {latent}: linearised {linear:.2f} Hz, simulated {simulated:.2f} Hz, r = {r:.3f}")
+    for latent, (half, highest, r) in enumerate(rhythms(model)):
+        print(f"  latent {latent}, linearised and simulated: half of the power below {half} Hz, r = {r:.3f}")
+        print(f"    highest over 1/f at {highest} Hz")
 
 
 def describe(name: str, model, recording) -> None:
@@ -69,8 +71,8 @@ def describe(name: str, model, recording) -> None:
         print(f"  {points.kind[point]:14s} {shown}")
 
 
-def rhythms(model) -> list[tuple[float, float, float]]:
-    """For each latent: half-power frequencies, linearised and simulated, and how alike the spectra are."""
+def rhythms(model) -> list[tuple[list[float], list[float], float]]:
+    """For each latent: half-power and 1/f-peak frequencies, linearised and simulated, and the correlation."""
     latents = model.simulate(trials=1, bins=40_000, seed=1).latents.values[0, 2000:].astype(float)
     frequency, power = welch(latents - latents.mean(0), fs=1 / model.bin_size, nperseg=1024, axis=0)
     inside = (frequency > 0.5) & (frequency < 40)
@@ -78,14 +80,18 @@ def rhythms(model) -> list[tuple[float, float, float]]:
     factor = arrays["transition_cholesky"]
     jacobian = model.step_map().jacobian(latents[::20]).mean(0)
     predicted = noise_spectrum(jacobian, factor @ factor.T, frequency[inside], model.bin_size)
-    return [
-        (
-            half_power(frequency[inside], linear),
-            half_power(frequency[inside], simulated),
-            float(np.corrcoef(np.log(linear), np.log(simulated))[0, 1]),
-        )
-        for linear, simulated in zip(predicted.T, power[inside].T, strict=True)
-    ]
+    found = []
+    for pair in zip(predicted.T, power[inside].T, strict=True):
+        half = [round(half_power(frequency[inside], x), 2) for x in pair]
+        highest = [round(flattened_peak(frequency[inside], x), 1) for x in pair]
+        found.append((half, highest, float(np.corrcoef(np.log(pair[0]), np.log(pair[1]))[0, 1])))
+    return found
+
+
+def flattened_peak(frequency: np.ndarray, power: np.ndarray) -> float:
+    """Where a spectrum stands highest over a straight line in logarithms."""
+    x, y = np.log(frequency), np.log(power)
+    return float(frequency[np.argmax(y - np.polyval(np.polyfit(x, y, 1), x))])
 
 
 def half_power(frequency: np.ndarray, power: np.ndarray) -> float:
