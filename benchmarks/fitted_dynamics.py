@@ -7,8 +7,8 @@ their fixed points into a temporary folder, reads the points back, and prints: h
 complete, the oscillating pairs at the fixed points, the pair of the mean Jacobian along a simulation, and the
 peak of the simulated spectrum of pooled spikes. No pair of the EEG model is narrow: there, the spectrum that
 the mean Jacobian and the noise predict for each latent stands beside that of the simulated latent, by the
-frequency below which half of the power lies (0.5 to 40 Hz), by where each stands highest over a 1/f line, and by
-the correlation of their logarithms.
+frequency below which half of the power lies (0.5 to 40 Hz), by where each stands highest over a 1/f line, and
+by the correlation of their logarithms.
 """
 
 from __future__ import annotations
