@@ -11,9 +11,10 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nwb_rnn.errors import InputError, NotFittedError
+from nwb_rnn.errors import InputError
 from nwb_rnn.estimators import arrays as array_form
 from nwb_rnn.estimators import choices, matching, posterior, scoring, sessions
+from nwb_rnn.estimators.estimator import Estimator
 from nwb_rnn.estimators.software import versions
 from nwb_rnn.estimators.training import Fitted, train
 from nwb_rnn.fitting.options import TrainingOptions
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from nwb_rnn.dynamics.maps import LowRankMap
 
 
-class LowRankRNN:
+class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
     """A stochastic low-rank RNN fitted to a recording (Pals et al. 2024, arXiv 2406.16749).
 
         x_t = M z_t + W v_t,   r_t = φ(x_t; h),   z_{t+1} = a z_t + V r_t + N(0, Q),   y_t ~ p(y | z_t)
@@ -68,54 +69,20 @@ class LowRankRNN:
         seed: int = 0,
         **settings,
     ):
-        try:
-            self.config = LowRankConfig(
-                rank=rank,
-                units=units,
-                activation=activation,
-                observation=observation,
-                readout=readout,
-                link=link,  # type: ignore[arg-type]
-                indicator=indicator,
-                seed=seed,
-                **settings,
-            )
-        except TypeError as error:
-            raise InputError(f"LowRankRNN does not know a setting: {error}") from error
-        self._parameters: LowRankParameters | None = None
+        super().__init__(
+            LowRankConfig,
+            rank=rank,
+            units=units,
+            activation=activation,
+            observation=observation,
+            readout=readout,
+            link=link,
+            indicator=indicator,
+            seed=seed,
+            **settings,
+        )
         self._encoder: ConvEncoder | None = None
-        self.history: list[dict] = []
-        self.data_description: dict = {}
-        self.software: dict[str, str] = {}
-        self.scores: dict[str, float] = {}
         self.is_canonical = False
-
-    # what the model is -------------------------------------------------------------------------------
-
-    @property
-    def parameters(self) -> LowRankParameters:
-        """Natural parameters as tensors; NotFittedError before `fit`."""
-        if self._parameters is None:
-            raise NotFittedError(
-                "this LowRankRNN has no parameters yet: call fit(trials), or make one with "
-                "LowRankRNN.from_arrays(...) or nwb_rnn.load(path)"
-            )
-        return self._parameters
-
-    @property
-    def configuration(self) -> dict:
-        """The frozen configuration as a dict that JSON can hold."""
-        return asdict(self.config)
-
-    @property
-    def bin_size(self) -> float:
-        """Bin width, s."""
-        return float(self.data_description.get("bin_size", 1.0))
-
-    @property
-    def unit_ids(self) -> list:
-        """Ids of the observed units, in the order of the readout."""
-        return list(self.data_description["unit_ids"])
 
     def __repr__(self) -> str:
         c = self.config

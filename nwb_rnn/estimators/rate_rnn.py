@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from nwb_rnn.errors import InputError, NotFittedError
-from nwb_rnn.estimators import matching, posterior, rate_arrays
+from nwb_rnn.errors import InputError
+from nwb_rnn.estimators import matching, posterior, rate_arrays, rate_runs, rate_setup
 from nwb_rnn.estimators import rate_uncertainty as uncertainty
+from nwb_rnn.estimators.estimator import Estimator
 from nwb_rnn.estimators.software import versions
 from nwb_rnn.fitting.constraints import Constraints
-from nwb_rnn.fitting.free_run import explained_variance, free_run_score, starting_states
+from nwb_rnn.fitting.free_run import starting_states
 from nwb_rnn.fitting.rate_data import RateData
-from nwb_rnn.fitting.rate_solvers import Solver
-from nwb_rnn.metrics.region_currents import current_shares, region_currents
-from nwb_rnn.models.rate import (
-    RateConfig,
-    RateParameters,
-    forced_run,
-    free_run,
-    rates_of,
-    recorded_rates,
-)
+from nwb_rnn.models.rate import RateConfig, RateParameters, free_run, recorded_rates
 
 if TYPE_CHECKING:
     from nwb_rnn.dynamics.fixed_points import FixedPoints
 
 
-class RateRNN:
+class RateRNN(Estimator[RateConfig, RateParameters]):
     """A data-constrained rate network: its units are the recorded units, and more where asked for.
 
         τ dx/dt = −x + J r + W u + b + noise,   r = φ(x),   recorded = offset + gain r
@@ -64,36 +55,19 @@ class RateRNN:
         seed: int = 0,
         **settings,
     ):
-        try:
-            self.config = RateConfig(
-                activation=activation,
-                time_constant=time_constant,
-                unrecorded=unrecorded,
-                seed=seed,
-                **settings,
-            )
-        except TypeError as error:
-            raise InputError(f"RateRNN does not know a setting: {error}") from error
+        super().__init__(
+            RateConfig,
+            activation=activation,
+            time_constant=time_constant,
+            unrecorded=unrecorded,
+            seed=seed,
+            **settings,
+        )
         self._given = (mask, unit_sign)
         self.regions = None if regions is None else np.asarray(regions, dtype=str)
-        self._parameters: RateParameters | None = None
         self._constraints: Constraints | None = None
-        self.history: list[dict] = []
-        self.data_description: dict = {}
-        self.software: dict[str, str] = {}
-        self.scores: dict[str, float] = {}
 
     # what the model is -------------------------------------------------------------------------------
-
-    @property
-    def parameters(self) -> RateParameters:
-        """Parameters as numpy arrays; NotFittedError before `fit`."""
-        if self._parameters is None:
-            raise NotFittedError(
-                "this RateRNN has no parameters yet: call fit(trials), or make one with "
-                "RateRNN.from_arrays(...) or nwb_rnn.load(path)"
-            )
-        return self._parameters
 
     @property
     def constraints(self) -> Constraints:
@@ -102,19 +76,9 @@ class RateRNN:
         return self._constraints if self._constraints is not None else Constraints.make(units)
 
     @property
-    def configuration(self) -> dict:
-        """The frozen configuration as a dict that JSON can hold."""
-        return asdict(self.config)
-
-    @property
     def bin_size(self) -> float:
         """Bin width, s."""
         return self.parameters.bin_size
-
-    @property
-    def unit_ids(self) -> list:
-        """Ids of the recorded units, in the order of the network."""
-        return list(self.data_description["unit_ids"])
 
     def __repr__(self) -> str:
         c = self.config
@@ -156,54 +120,19 @@ class RateRNN:
         DivergenceError : training left the finite numbers
         """
         given = rate_arrays.prepared(trials, self.config)
-        alpha = self._alpha(matching.bin_size(given))
+        bin_size = matching.bin_size(given)
+        alpha = rate_setup.share_of_step(self.config, bin_size)
         data, scale = rate_arrays.rate_data(given, None, self.config, alpha)
-        solver = self._solver(data, scale, matching.bin_size(given), options)
+        solver = rate_setup.solver(self.config, self._given, data, scale, bin_size, options)
         self._parameters = solver.solve(method)
         self._constraints = solver.constraints
         self.history = solver.history
         self.data_description = matching.describe(trials, data.inputs.shape[2])
         self.data_description |= {"smoothing": given.attrs.get("smoothing", ""), "method": method}
-        self.regions = self._regions_of(trials)
+        units = len(self.parameters.unit_bias)
+        self.regions = rate_setup.regions_of(trials, self.regions, self.config.region_column, units)
         self.software, self.scores = versions(), {}
         return self
-
-    def _alpha(self, bin_size: float) -> float:
-        alpha = bin_size / self.config.time_constant
-        if not 0 < alpha <= 1:
-            raise InputError(
-                f"bins of {bin_size:g} s are longer than time_constant={self.config.time_constant:g} s: an "
-                "Euler step would overshoot; align in shorter bins or raise time_constant"
-            )
-        return alpha
-
-    def _solver(self, data: RateData, scale: rate_arrays.Scale, bin_size: float, options: dict) -> Solver:
-        units = data.rates.shape[2] + self.config.unrecorded
-        mask, sign = self._given
-        if self.config.dale and sign is None:
-            rng = np.random.default_rng(self.config.seed)
-            excites = rng.permutation(units) < round(self.config.excitatory * units)
-            sign = np.where(excites, 1, -1)
-        constraints = Constraints.make(units, mask, sign, self.config.zero_diagonal)
-        if self.config.rank is not None and not constraints.is_free:
-            raise InputError("rank= does not go with masks, signs or zero_diagonal: M V keeps no zeros")
-        return Solver(data, self.config, constraints, bin_size, scale.gain, scale.offset, dict(options))
-
-    def _regions_of(self, trials: xr.Dataset) -> np.ndarray | None:
-        """Regions of all units of the network, given or from a column of the units."""
-        observed = trials.sizes["unit"]
-        names = None if self.regions is None else self.regions[:observed]
-        column = self.config.region_column
-        if names is None and column is not None:
-            if column not in trials.coords or trials[column].dims != ("unit",):
-                raise InputError(f"region_column={column!r} is no column of the units in these trials")
-            names = trials[column].values.astype(str)
-        if names is None:
-            return None
-        if len(names) != observed:
-            raise InputError(f"regions names {len(names)} units; these trials have {observed}")
-        more = len(self.parameters.unit_bias) - observed
-        return np.concatenate([names, np.repeat("unrecorded", max(more, 0))])
 
     def _data(self, trials: xr.Dataset) -> RateData:
         """Trials of the model's units, in φ's range."""
@@ -225,9 +154,7 @@ class RateRNN:
         unit), what the bin before predicted for the recorded units, in the units of the recording; mask
         """
         p, data = self.parameters, self._data(trials)
-        held, ahead = forced_run(p, self.config.activation, data.rates, data.mask, data.inputs)
-        rates = recorded_rates(p, self.config.activation, ahead)
-        return self._labelled(held, rates, data.mask, trials, {"kind": "filtered"})
+        return self._labelled(*rate_runs.held(p, data), data.mask, trials, {"kind": "filtered"})
 
     def free_run(
         self, trials: xr.Dataset, warm_up: int = 1, noise: bool = False, seed: int | None = None
@@ -239,15 +166,9 @@ class RateRNN:
         As `infer`; in the warm-up the recording itself.
         """
         p, data = self.parameters, self._data(trials)
-        start = starting_states(p, data, warm_up)
-        rng = np.random.default_rng(self.config.seed if seed is None else seed)
-        level = p.noise if noise else 0.0
-        free = free_run(p, self.config.activation, start, data.inputs[:, warm_up - 1 :], level, rng)
-        span = slice(0, warm_up)
-        held, _ = forced_run(p, self.config.activation, data.rates[:, span], data.mask[:, span], data.inputs)
-        currents = np.concatenate([held, free[:, 1:]], axis=1)
-        rates = recorded_rates(p, self.config.activation, currents)
-        return self._labelled(currents, rates, data.mask, trials, {"kind": "free run", "warm_up": warm_up})
+        seed = self.config.seed if seed is None else seed
+        ran = rate_runs.free(p, data, warm_up, p.noise if noise else 0.0, seed)
+        return self._labelled(*ran, data.mask, trials, {"kind": "free run", "warm_up": warm_up})
 
     def simulate(
         self,
@@ -304,21 +225,10 @@ class RateRNN:
         free_run_r2 : without noise, variance about each unit's own mean
         one_step_r2 : variance about each unit's own mean explained one bin ahead
         """
-        p, data, phi = self.parameters, self._data(trials), self.config.activation
         seed = self.config.seed if seed is None else seed
-        options = {"warm_up": warm_up, "seed": seed}
-        _, ahead = forced_run(p, phi, data.rates, data.mask, data.inputs)
-        scale = rate_arrays.Scale(p.rate_gain, p.rate_offset)
-        one_step = scale.rates(recorded_rates(p, phi, ahead))
-        steps = data.steps
-        scores = {
-            "free_run_explained_variance": free_run_score(p, data, **options),
-            "noisy_free_run_explained_variance": free_run_score(p, data, p.noise, runs, **options),
-            "free_run_r2": free_run_score(p, data, per_unit=True, **options),
-            "one_step_r2": explained_variance(data.rates[:, 1:], one_step[:, 1:], steps, per_unit=True),
-        }
-        self.scores = dict(scores)
-        return scores
+        found = rate_runs.scores(self.parameters, self._data(trials), runs, warm_up, seed)
+        self.scores = dict(found)
+        return found
 
     def region_currents(self, trials: xr.Dataset) -> xr.Dataset:
         """Currents between regions while the recorded units are held at their recording.
@@ -333,21 +243,7 @@ class RateRNN:
         InputError : the model knows no regions
         """
         regions = self._need_regions()
-        data = self._data(trials)
-        held, _ = forced_run(self.parameters, self.config.activation, data.rates, data.mask, data.inputs)
-        rates = rates_of(held, self.config.activation)
-        weights = self.parameters.recurrent_weights
-        currents = region_currents(weights, rates, regions)
-        names, shares = current_shares(weights, rates[data.mask], regions)
-        size = np.array([[np.abs(currents[b, a]).mean(axis=-1) for a in names] for b in names])
-        size = np.where(data.mask, size, np.nan)
-        return xr.Dataset(
-            {
-                "current": (("target", "source", "trial", "time"), size),
-                "share": (("target", "source"), shares),
-            },
-            coords={"target": names, "source": names, "trial": trials["trial"], "time": trials["time"]},
-        )
+        return rate_runs.region_currents(self.parameters, self._data(trials), regions, trials)
 
     def uncertainty(
         self, trials: xr.Dataset, resamples: int = 20, penalty: float | None = None, blocks: int = 10
@@ -394,13 +290,8 @@ class RateRNN:
         constant = np.zeros(count) if inputs is None else np.asarray(inputs, dtype=float)
         if constant.shape != (count,):
             raise InputError(f"inputs has shape {constant.shape}; this model takes {count} inputs")
-        if trials is not None:
-            data = self._data(trials)
-            held, _ = forced_run(p, self.config.activation, data.rates, data.mask, data.inputs)
-            visited = held[data.mask]
-        else:
-            rows = np.broadcast_to(constant, (1, 400, count))
-            visited = free_run(p, self.config.activation, p.initial_state[None], rows)[0]
+        data = None if trials is None else self._data(trials)
+        visited = rate_runs.visited(p, self.config.activation, data, constant)
         rng = np.random.default_rng(self.config.seed)
         starts = visited[rng.integers(0, len(visited), n_starts)]
         points = newton_fixed_points(RateMap(p, self.config.activation, constant), starts, **options)
@@ -460,19 +351,5 @@ class RateRNN:
         return self.regions
 
     def _labelled(self, currents, rates, mask, trials: xr.Dataset, attrs: dict) -> xr.Dataset:
-        cut = mask[..., None]
-        dataset = xr.Dataset(
-            {
-                "latent_mean": (("trial", "time", "latent"), np.where(cut, currents, np.nan)),
-                "rates": (("trial", "time", "unit"), np.where(cut, rates, np.nan)),
-                "mask": (("trial", "time"), mask),
-            },
-            coords={
-                "trial": trials["trial"],
-                "time": trials["time"],
-                "unit": np.asarray(self.data_description.get("unit_ids", np.arange(rates.shape[2]))),
-                "latent": np.arange(currents.shape[2]),
-            },
-        )
-        columns = {n: c for n, c in trials.coords.items() if c.dims == ("trial",) and n != "trial"}
-        return dataset.assign_coords(columns).assign_attrs(dict(trials.attrs) | attrs)
+        ids = self.data_description.get("unit_ids")
+        return rate_runs.labelled(currents, rates, mask, trials, ids, attrs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from nwb_rnn.errors import InputError, NotFittedError
+from nwb_rnn.errors import InputError
+from nwb_rnn.estimators.estimator import Estimator
 from nwb_rnn.estimators.software import versions
 from nwb_rnn.fitting.task_training import TaskTraining, noisy, train
 from nwb_rnn.models.task import Task, TaskTrials, checked_task
@@ -25,7 +25,7 @@ _NUMBERS = ("bin_size", "time_constant", "noise", "input_noise")
 _TEXTS = ("activation", "output_names", "task", "task_configuration", "training")
 
 
-class TaskRNN:
+class TaskRNN(Estimator[TaskConfig, TaskParameters]):
     """A network of rate units trained on a task by backpropagation through time.
 
         x_t = (1 − α) x_{t−1} + α (J r_{t−1} + W u_t + b) + noise,   r = φ(x),   output = R r + c,   α = Δ/τ
@@ -44,36 +44,8 @@ class TaskRNN:
     """
 
     def __init__(self, units: int = 100, activation: str = "tanh", seed: int = 0, **settings):
-        try:
-            self.config = TaskConfig(units=units, activation=activation, seed=seed, **settings)
-        except TypeError as error:
-            raise InputError(f"TaskRNN does not know a setting: {error}") from error
-        self._parameters: TaskParameters | None = None
+        super().__init__(TaskConfig, units=units, activation=activation, seed=seed, **settings)
         self._about: dict[str, str] = {}
-        self.history: list[dict] = []
-        self.data_description: dict = {}
-        self.software: dict[str, str] = {}
-        self.scores: dict[str, float] = {}
-
-    @property
-    def parameters(self) -> TaskParameters:
-        """Weights as tensors; NotFittedError before `fit`."""
-        if self._parameters is None:
-            raise NotFittedError(
-                "this TaskRNN has no weights yet: call fit(task), or make one with "
-                "TaskRNN.from_arrays(...) or nwb_rnn.load(path)"
-            )
-        return self._parameters
-
-    @property
-    def configuration(self) -> dict:
-        """The frozen configuration as a dict that JSON can hold."""
-        return asdict(self.config)
-
-    @property
-    def bin_size(self) -> float:
-        """Δ, s."""
-        return float(self.data_description.get("bin_size", 1.0))
 
     @property
     def unit_ids(self) -> list:

@@ -1,0 +1,99 @@
+"""Runs of a fitted rate network as xarray datasets, and the scores that they get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from nwb_rnn.estimators import rate_arrays
+from nwb_rnn.fitting.free_run import explained_variance, free_run_score, starting_states
+from nwb_rnn.fitting.rate_data import RateData
+from nwb_rnn.metrics.region_currents import current_shares
+from nwb_rnn.metrics.region_currents import region_currents as between_regions
+from nwb_rnn.models.rate import RateParameters, forced_run, free_run, rates_of, recorded_rates
+
+
+def held(p: RateParameters, data: RateData) -> tuple[np.ndarray, np.ndarray]:
+    """Currents (B, T, N) with the recorded units held, and rates (B, T, D) that the bin before predicted."""
+    currents, ahead = forced_run(p, data.activation, data.rates, data.mask, data.inputs)
+    return currents, recorded_rates(p, data.activation, ahead)
+
+
+def free(
+    p: RateParameters, data: RateData, warm_up: int, noise: np.ndarray | float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a network left alone after `warm_up` bins; before that the recording itself."""
+    start = starting_states(p, data, warm_up)
+    rng = np.random.default_rng(seed)
+    after = free_run(p, data.activation, start, data.inputs[:, warm_up - 1 :], noise, rng)
+    span = slice(0, warm_up)
+    before, _ = forced_run(p, data.activation, data.rates[:, span], data.mask[:, span], data.inputs)
+    currents = np.concatenate([before, after[:, 1:]], axis=1)
+    return currents, recorded_rates(p, data.activation, currents)
+
+
+def scores(p: RateParameters, data: RateData, runs: int, warm_up: int, seed: int) -> dict[str, float]:
+    """See `RateRNN.score`."""
+    options = {"warm_up": warm_up, "seed": seed}
+    _, ahead = held(p, data)
+    one_step = rate_arrays.Scale(p.rate_gain, p.rate_offset).rates(ahead)
+    return {
+        "free_run_explained_variance": free_run_score(p, data, **options),
+        "noisy_free_run_explained_variance": free_run_score(p, data, p.noise, runs, **options),
+        "free_run_r2": free_run_score(p, data, per_unit=True, **options),
+        "one_step_r2": explained_variance(data.rates[:, 1:], one_step[:, 1:], data.steps, per_unit=True),
+    }
+
+
+def region_currents(p: RateParameters, data: RateData, regions: np.ndarray, trials: xr.Dataset) -> xr.Dataset:
+    """See `RateRNN.region_currents`."""
+    rates = rates_of(held(p, data)[0], data.activation)
+    weights = p.recurrent_weights
+    currents = between_regions(weights, rates, regions)
+    names, shares = current_shares(weights, rates[data.mask], regions)
+    size = np.array([[np.abs(currents[b, a]).mean(axis=-1) for a in names] for b in names])
+    size = np.where(data.mask, size, np.nan)
+    return xr.Dataset(
+        {
+            "current": (("target", "source", "trial", "time"), size),
+            "share": (("target", "source"), shares),
+        },
+        coords={"target": names, "source": names, "trial": trials["trial"], "time": trials["time"]},
+    )
+
+
+def visited(p: RateParameters, activation: str, data: RateData | None, constant: np.ndarray) -> np.ndarray:
+    """(S, N) currents of recorded bins, or of a run under a constant input (U,) where there are no data."""
+    if data is not None:
+        return held(p, data)[0][data.mask]
+    rows = np.broadcast_to(constant, (1, 400, len(constant)))
+    return free_run(p, activation, p.initial_state[None], rows)[0]
+
+
+def labelled(
+    currents: np.ndarray,
+    rates: np.ndarray,
+    mask: np.ndarray,
+    trials: xr.Dataset,
+    unit_ids: Sequence | None,
+    attrs: dict,
+) -> xr.Dataset:
+    """latent_mean, rates and mask with the coordinates of the trials; NaN outside the mask."""
+    cut = mask[..., None]
+    dataset = xr.Dataset(
+        {
+            "latent_mean": (("trial", "time", "latent"), np.where(cut, currents, np.nan)),
+            "rates": (("trial", "time", "unit"), np.where(cut, rates, np.nan)),
+            "mask": (("trial", "time"), mask),
+        },
+        coords={
+            "trial": trials["trial"],
+            "time": trials["time"],
+            "unit": np.arange(rates.shape[2]) if unit_ids is None else np.asarray(unit_ids),
+            "latent": np.arange(currents.shape[2]),
+        },
+    )
+    columns = {n: c for n, c in trials.coords.items() if c.dims == ("trial",) and n != "trial"}
+    return dataset.assign_coords(columns).assign_attrs(dict(trials.attrs) | attrs)
