@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import pyplot
+from matplotlib.contour import ContourSet
 from random_maps import random_map
 
 from nwb_rnn.dynamics import find_fixed_points
 from nwb_rnn.dynamics.continuation import follow_branch
 from nwb_rnn.errors import InputError
-from nwb_rnn.plotting.fixed_points import plot_branch, plot_eigenvalues, plot_fixed_points, plot_flow
+from nwb_rnn.plotting import flow_field
+from nwb_rnn.plotting.fixed_points import plot_branch, plot_eigenvalues, plot_fixed_points
 
 
 @pytest.fixture
@@ -27,18 +30,40 @@ def test_points_are_drawn_where_they_are(ax, rank):
     assert set(np.round(drawn[:, 0], 9)) == set(np.round(points.location[:, 0], 9))
 
 
-def test_flow_at_rank_two_has_nullclines_through_the_points(ax):
+def test_nullclines_cross_at_the_fixed_points(ax):
     network = random_map(20, 2, 10, "clipped_relu")
     points = find_fixed_points(network)
-    plot_flow(network, points, ax)
+    flow_field(network, points=points, ax=ax, nullclines=True)
     low, high = ax.get_xlim()
     assert low < points.location[:, 0].min() and high > points.location[:, 0].max()
-    assert plot_flow(network, None, ax, limits=((-1, 1), (-1, 1))) is ax
+    curves = [c for c in ax.collections if isinstance(c, ContourSet)]
+    assert len(curves) == 2
+    cell = max(np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())) / 39
+    for curve in curves:
+        along = np.concatenate([path.vertices for path in curve.get_paths()])
+        gap = np.linalg.norm(along[None] - points.location[:, None], axis=-1).min(axis=1)
+        assert gap.max() < cell
 
 
-def test_flow_at_higher_rank_is_a_slice(ax):
-    network = random_map(20, 3, 10, "tanh")
-    assert plot_flow(network, find_fixed_points(network), ax, latents=(0, 2)) is ax
+def test_flow_at_higher_rank_is_a_slice_through_the_mean_of_the_points(ax, monkeypatch):
+    network = random_map(20, 3, 10, "tanh", gain=2.0)
+    points = find_fixed_points(network)
+    assert abs(points[:1].location[0, 1]) > 0.1
+    asked = []
+    step = type(network).step
+    monkeypatch.setattr(type(network), "step", lambda self, z: asked.append(z) or step(self, z))
+    assert flow_field(network, points=points[:1], plane=(0, 2), ax=ax) is ax
+    np.testing.assert_array_equal(np.unique(asked[-1][:, 1]), points.location[0, 1])
+
+
+def test_flow_of_a_users_step_function(ax):
+    def step(z):
+        return torch.tanh(1.5 * z.flip(-1))
+
+    points = find_fixed_points(step, starts=np.random.default_rng(0).standard_normal((64, 2)))
+    assert flow_field(step, points=points, ax=ax) is ax
+    with pytest.raises(InputError, match="how many latents"):
+        flow_field(step, ax=ax)
 
 
 def test_eigenvalues_and_branches(ax):
@@ -52,10 +77,7 @@ def test_eigenvalues_and_branches(ax):
 
 
 def test_what_cannot_be_drawn_is_refused(ax):
-    network = random_map(10, 1, 0)
-    with pytest.raises(InputError, match="two latents"):
-        plot_flow(network, find_fixed_points(network), ax)
-    with pytest.raises(InputError, match="limits"):
-        plot_flow(random_map(10, 2, 0), None, ax)
+    with pytest.raises(InputError, match="nullclines"):
+        flow_field(random_map(10, 3, 0), ax=ax, nullclines=True)
     with pytest.raises(InputError, match="latents"):
         plot_fixed_points(find_fixed_points(random_map(10, 2, 3)), ax, latents=(0, 5))

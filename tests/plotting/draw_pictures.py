@@ -17,7 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nwb_rnn import plotting
-from nwb_rnn.dynamics import LowRankMap
+from nwb_rnn.dynamics import LowRankMap, find_fixed_points
+from nwb_rnn.plotting.fixed_points import plot_fixed_points
 
 FOLDER = Path(__file__).parent / "pictures"
 
@@ -60,6 +61,14 @@ def network() -> LowRankMap:
     return LowRankMap(0.0, np.eye(2), 1.4 * turn, np.zeros(2), "tanh", bin_size=0.01)
 
 
+def with_fixed_points(ax: Axes) -> Axes:
+    """Two stable points, a saddle between them, and nullclines that cross there."""
+    bistable = LowRankMap(0.0, np.eye(2), np.array([[1.6, 0.4], [0.3, 0.6]]), np.zeros(2), "tanh", None, 0.01)
+    points = find_fixed_points(bistable)
+    plotting.flow_field(bistable, points=points, ax=ax, nullclines=True)
+    return plot_fixed_points(points, ax)
+
+
 def pictures(seed: int = 0) -> dict[str, Callable[[Axes], object]]:
     first, second = trials(seed), trials(seed + 1)
     weights = np.random.default_rng(seed).standard_normal((12, 12))
@@ -75,6 +84,7 @@ def pictures(seed: int = 0) -> dict[str, Callable[[Axes], object]]:
         "region_currents": lambda ax: plotting.region_currents(currents(), "M1", ax=ax),
         "training_curve": lambda ax: plotting.training_curve(history, ax=ax),
         "flow_field": lambda ax: plotting.flow_field(network(), first, ax=ax),
+        "fixed_points": lambda ax: with_fixed_points(ax),
     }
 
 
