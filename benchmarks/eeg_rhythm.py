@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=1500)
     parser.add_argument("--crop", type=int, default=160)
     parser.add_argument("--learning-rate", type=float, default=1e-2)
-    parser.add_argument("--polish", type=int, default=8)
+    parser.add_argument("--polish", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--spectra-only", action="store_true", help="neither linearisation nor fixed points")
     options = parser.parse_args()
