@@ -12,9 +12,11 @@ import math
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils
 
-REGISTER_BYTES = 64  # one AVX-512 register; LLVM splits it where the machine has shorter ones
+# one register; with longer vectors the sums that a kernel keeps in registers would not fit into them
+REGISTER_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32
 
 _FLAGS = ("contract",)  # a product and a sum may be fused
 _INTEGER_BITS = {"float": 32, "double": 64}
