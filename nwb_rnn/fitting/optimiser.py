@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
+
+_BETA_MEAN, _BETA_SQUARE = 0.9, 0.999
 
 
 class ScaledAdam:
@@ -21,6 +22,10 @@ class ScaledAdam:
     ----------
     module : its parameters become views of one vector
     size : step size of a named parameter, relative to the learning rate, before rounding
+
+    Attributes
+    ----------
+    gradients : where to write the gradient on each parameter, by name, before a `step`
     """
 
     def __init__(self, module: nn.Module, size: Callable[[str, Tensor], float]):
@@ -34,57 +39,52 @@ class ScaledAdam:
         for parameter, part in zip(self.parameters, self._parts(self._flat), strict=True):
             parameter.data = part
         self._scaled = self._flat / self._sizes
-        self._steps = torch.zeros((), device=self._scaled.device)
+        self._steps = 0
         self._mean, self._square = torch.zeros_like(self._scaled), torch.zeros_like(self._scaled)
+        self._gradient, self._spread = torch.zeros_like(self._scaled), torch.empty_like(self._scaled)
+        names = [name for name, _ in named]
+        self.gradients = dict(zip(names, self._parts(self._gradient), strict=True))
 
-    def step(self, gradients: Sequence[Tensor | None], learning_rate: float, clip_norm: float) -> Tensor:
+    def take(self, gradients: Sequence[Tensor | None]) -> None:
+        """Write gradients in the order of `parameters`; None counts as zero."""
+        given = zip(gradients, self.parameters, strict=True)
+        flat = [(torch.zeros_like(p) if g is None else g).flatten() for g, p in given]
+        torch.cat(flat, out=self._gradient)
+
+    def step(self, learning_rate: float, clip_norm: float) -> float:
         """One step down `gradients`, scaled to a norm of at most `clip_norm`.
 
         Returns
         -------
-        The norm before that, as a tensor; if it is not finite, nothing has moved.
+        The norm before that; if it is not finite, nothing has moved.
         """
-        given = zip(gradients, self.parameters, strict=True)
-        gradient = torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in given])
-        norm = torch.linalg.vector_norm(gradient)
-        if not bool(torch.isfinite(norm)):
-            return norm
-        self._move(gradient.mul_(self._sizes * (clip_norm / (norm + 1e-6)).clamp(max=1.0)), learning_rate)
-        torch.mul(self._scaled, self._sizes, out=self._flat)
+        norm = float(torch.linalg.vector_norm(self._gradient))
+        if math.isfinite(norm):
+            scale = min(1.0, clip_norm / (norm + 1e-6))
+            self._move(self._gradient.mul_(self._sizes).mul_(scale), learning_rate)
+            torch.mul(self._scaled, self._sizes, out=self._flat)
         return norm
 
-    @torch.no_grad()
     def _move(self, gradient: Tensor, learning_rate: float) -> None:
-        adam(
-            [self._scaled],
-            [gradient],
-            [self._mean],
-            [self._square],
-            [],
-            [self._steps],
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=learning_rate,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
+        """Kingma & Ba 2015, algorithm 1."""
+        self._steps += 1
+        self._mean.lerp_(gradient, 1 - _BETA_MEAN)
+        self._square.mul_(_BETA_SQUARE).addcmul_(gradient, gradient, value=1 - _BETA_SQUARE)
+        spread = torch.sqrt(self._square, out=self._spread)
+        spread.mul_((1 - _BETA_SQUARE**self._steps) ** -0.5).add_(1e-8)
+        self._scaled.addcdiv_(self._mean, spread, value=-learning_rate / (1 - _BETA_MEAN**self._steps))
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the moments, for a checkpoint."""
-        return {name: value.clone() for name, value in self._moments.items()}
+        steps = torch.tensor(float(self._steps))
+        return {"step": steps, "exp_avg": self._mean.clone(), "exp_avg_sq": self._square.clone()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take the moments of `state()`, and the parameters as they now are; start anew from an empty one."""
-        for name, value in self._moments.items():
-            value.copy_(state[name]) if state else value.zero_()
+        self._steps = int(state["step"]) if state else 0
+        for name, moment in (("exp_avg", self._mean), ("exp_avg_sq", self._square)):
+            moment.copy_(state[name]) if state else moment.zero_()
         torch.div(self._flat, self._sizes, out=self._scaled)
-
-    @property
-    def _moments(self) -> dict[str, Tensor]:
-        return {"step": self._steps, "exp_avg": self._mean, "exp_avg_sq": self._square}
 
     def _parts(self, flat: Tensor) -> list[Tensor]:
         parts = flat.split([p.numel() for p in self.parameters])

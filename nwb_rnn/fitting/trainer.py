@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import time
 from dataclasses import asdict, dataclass, field
@@ -61,6 +62,7 @@ class Trainer:
         self.trials = trials.to(device, dtype)
         self.validation = None if validation is None else validation.to(device, dtype)
         self.optimiser = ScaledAdam(module, _step_size)
+        self._compiled = self._compiled_gradient()
         self.generator = torch.Generator(device).manual_seed(2 * module.config.seed + 1)
         self.progress = _Progress()
         self._good = self._state()
@@ -70,6 +72,17 @@ class Trainer:
             raise InputError(
                 f"crop={options.crop} bins is longer than the longest trial ({trials.observed.shape[1]} bins)"
             )
+
+    def _compiled_gradient(self):
+        """A `compiled.CompiledGradient`, or None where torch's graph is needed."""
+        options = self.options
+        if options.proposal != "optimal" or options.backend not in ("auto", "cpu"):
+            return None
+        if importlib.util.find_spec("numba") is None:
+            return None
+        from nwb_rnn.fitting.compiled import CompiledGradient
+
+        return CompiledGradient.of(self.module, options, self.optimiser.gradients)
 
     def run(self) -> list[dict]:
         """Train to the end, from a checkpoint if there is one; returns the history."""
@@ -145,16 +158,22 @@ class Trainer:
         return (torch.rand(batch, 1, units, **draw) >= share.clamp(max=0.9)).to(trials.observed)
 
     def _step(self) -> None:
-        batch = self._batch()
-        value = self.objective(batch, self.options.particles, self.generator).sum()
-        value = value / (batch.mask.amax(-1) > 0).sum()
-        gradients = torch.autograd.grad(-value, self.optimiser.parameters, allow_unused=True)
-        norm = self.optimiser.step(gradients, self._learning_rate(), self.options.clip_norm)
-        if not bool(torch.isfinite(value + norm)):
+        value = self._gradient(self._batch())
+        norm = self.optimiser.step(self._learning_rate(), self.options.clip_norm)
+        if not math.isfinite(value + norm):
             self._recover()
             return
-        self._objective = value.detach()
+        self._objective = value
         self.progress.iteration += 1
+
+    def _gradient(self, batch: TrialTensors) -> float:
+        """log p(y) per observed bin; the optimiser gets the gradient of minus that."""
+        if self._compiled is not None:
+            return self._compiled(batch, self.generator)
+        value = self.objective(batch, self.options.particles, self.generator).sum()
+        value = value / (batch.mask.amax(-1) > 0).sum()
+        self.optimiser.take(torch.autograd.grad(-value, self.optimiser.parameters, allow_unused=True))
+        return float(value.detach())
 
     def _batch(self) -> TrialTensors:
         count = self.trials.observed.shape[0]
@@ -190,7 +209,7 @@ class Trainer:
         progress.history.append(
             {
                 "iteration": progress.iteration,
-                "objective": float(self._objective),
+                "objective": self._objective,
                 "validation": score,
                 "learning_rate": self._learning_rate(),
                 "seconds": progress.seconds,

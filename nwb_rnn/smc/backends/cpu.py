@@ -23,7 +23,7 @@ from nwb_rnn.models.observations import dispersion_terms
 from nwb_rnn.smc.backends import cpu_backward, cpu_forward, cpu_problem
 from nwb_rnn.smc.backends.cpu_compile import kernels
 from nwb_rnn.smc.backends.cpu_problem import SCHEMES, Problem
-from nwb_rnn.smc.backends.cpu_tables import Sums
+from nwb_rnn.smc.backends.cpu_tables import Local, Sums, Work
 from nwb_rnn.smc.backends.cpu_terms import OPTIMAL, OptimalTerms
 from nwb_rnn.smc.sequence import ProposalTerms, SequenceInputs, SequenceResult
 
@@ -47,19 +47,27 @@ _LAWS = (("gaussian", "identity"), *itertools.product(("poisson", "negative_bino
 
 def supports(inputs: SequenceInputs, resampling: str) -> str | None:
     """None if `run` can filter these inputs, else the reason why not."""
-    like = inputs.parameters.initial_mean
-    if like.device.type != "cpu":
-        return f"the tensors are on {like.device}"
-    if like.dtype not in (torch.float32, torch.float64):
-        return f"{like.dtype} is neither float32 nor float64"
-    if like.shape[0] > _LARGEST_RANK:
-        return f"rank {like.shape[0]} is above {_LARGEST_RANK}"
-    if inputs.activation not in ACTIVATIONS or resampling not in SCHEMES:
-        return f"no kernel for activation {inputs.activation} with resampling {resampling}"
+    reason = supports_network(inputs.parameters.left_vectors, inputs.activation, resampling)
+    if reason is not None:
+        return reason
     if not inputs.proposal.adapted and (inputs.observation, inputs.link) not in _LAWS:
         return f"no kernel for {inputs.observation} observations with link {inputs.link}"
     if not inputs.proposal.adapted and inputs.parameters.readout_network_output is not None:
         return "no kernel for a network readout"
+    return None
+
+
+def supports_network(left_vectors: Tensor, activation: str, resampling: str) -> str | None:
+    """What `supports` says of the network, from its M (N, R)."""
+    like, rank = left_vectors, left_vectors.shape[1]
+    if like.device.type != "cpu":
+        return f"the tensors are on {like.device}"
+    if like.dtype not in (torch.float32, torch.float64):
+        return f"{like.dtype} is neither float32 nor float64"
+    if rank > _LARGEST_RANK:
+        return f"rank {rank} is above {_LARGEST_RANK}"
+    if activation not in ACTIVATIONS or resampling not in SCHEMES:
+        return f"no kernel for activation {activation} with resampling {resampling}"
     return None
 
 
@@ -103,7 +111,7 @@ def log_likelihood(
 class _Likelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx, problem: Problem, terms: OptimalTerms, names: tuple[str, ...], *tensors):
-        ctx.names, ctx.terms, ctx.passes = names, terms, _Passes(problem)
+        ctx.names, ctx.terms, ctx.passes = names, terms, Passes(problem)
         return ctx.passes.log_increments().sum(1)
 
     @staticmethod
@@ -129,7 +137,7 @@ def _differentiable(inputs: SequenceInputs) -> dict[str, Tensor]:
 class _Filter(torch.autograd.Function):
     @staticmethod
     def forward(ctx, problem: Problem, names: tuple[str, ...], *tensors):
-        ctx.names, ctx.passes = names, _Passes(problem)
+        ctx.names, ctx.passes = names, Passes(problem)
         result = ctx.passes.forward()
         ctx.mark_non_differentiable(*result[1:])
         ctx.set_materialize_grads(False)
@@ -145,8 +153,8 @@ class _Filter(torch.autograd.Function):
         return None, None, *(gradients[name] if needed else None for name, needed in wanted)
 
 
-class _Passes:
-    """Arrays of one batch, and the two passes over them."""
+class Passes:
+    """Arrays of one batch, and the two passes over them, again and again where a caller changes their numbers."""
 
     def __init__(self, problem: Problem):
         spec = cpu_problem.spec(problem)
@@ -158,6 +166,8 @@ class _Passes:
         batch = problem.noise.shape[0]
         self.chunks = min(batch, _CHUNKS)
         self.edges = np.array([batch * c // self.chunks for c in range(self.chunks + 1)])
+        self._rooms: dict[int, Work] = {}
+        self._gradients: tuple[Sums, Local] | None = None
 
     @property
     def _shared(self):
@@ -170,14 +180,29 @@ class _Passes:
             self.scheme,
         )
 
+    def _room(self, first: int) -> Work:
+        """Where the thread that starts with chunk `first` works."""
+        if first not in self._rooms:
+            self._rooms[first] = cpu_problem.work(self.problem, self.model)
+            return self._rooms[first]
+        room = self._rooms[first]
+        room.grids.fill(0)
+        room.rows.fill(0)
+        for copy, original in ((room.network, self.model.network), (room.readout, self.model.readout)):
+            if copy is not original:
+                copy[...] = original
+        return room
+
     def log_increments(self) -> Tensor:
         """The forward pass; log increments (B, T)."""
         problem, drawing = self.problem, self.problem.ancestors is None
         adapted, counts = problem.inputs.proposal.adapted, problem.inputs.observation != "gaussian"
 
+        self.path.means.fill(0)
+
         def work(first, last):
+            shared = *self._shared, self._room(first)
             first, last = self.edges[first], self.edges[last]
-            shared = *self._shared, cpu_problem.work(problem, self.model)
             if adapted:
                 cpu_forward.adapted(self.kernels, self.block, *shared, drawing, first, last)
             else:
@@ -205,19 +230,30 @@ class _Passes:
     def backward(self, on_increments: Tensor) -> dict[str, Tensor]:
         """Gradients by name, each in the shape of its tensor."""
         problem = self.problem
-        adjoint = cpu_problem.array(on_increments).reshape(-1)
-        sums, local = cpu_problem.sums(problem, self.model, self.chunks), cpu_problem.local(problem)
-        loop = cpu_backward.adapted if problem.inputs.proposal.adapted else cpu_backward.weighted
-
-        def work(first, last):
-            shared = *self._shared, cpu_problem.work(problem, self.model)
-            loop(self.kernels, *shared, adjoint, sums, local, self.edges, first, last)
-
-        _in_threads(work, self.chunks)
+        sums, local = self.pull(cpu_problem.array(on_increments).reshape(-1))
         total = Sums(*(x.sum(axis=0) for x in sums))
         return cpu_problem.parameter_gradients(problem, total) | cpu_problem.proposal_gradients(
             problem, self.proposal, local
         )
+
+    def pull(self, on_increments: np.ndarray) -> tuple[Sums, Local]:
+        """The backward pass, from gradients on log increments (B · T,)."""
+        problem = self.problem
+        if self._gradients is None:
+            sums = cpu_problem.sums(problem, self.model, self.chunks)
+            self._gradients = sums, cpu_problem.local(problem)
+        else:
+            for x in itertools.chain(*self._gradients):
+                x.fill(0)
+        sums, local = self._gradients
+        loop = cpu_backward.adapted if problem.inputs.proposal.adapted else cpu_backward.weighted
+
+        def work(first, last):
+            shared = *self._shared, self._room(first)
+            loop(self.kernels, *shared, on_increments, sums, local, self.edges, first, last)
+
+        _in_threads(work, self.chunks)
+        return sums, local
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}

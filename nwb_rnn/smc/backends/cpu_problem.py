@@ -181,7 +181,7 @@ def path(problem: Problem) -> Path:
         log_weights=like.new_empty(rows, stride).numpy(),
         weights=like.new_empty(rows, stride).numpy(),
         ancestors=ancestors.numpy(),
-        means=like.new_zeros(rows, rank, stride).numpy(),
+        means=like.new_empty(rows, rank, stride).numpy(),
     )
 
 
