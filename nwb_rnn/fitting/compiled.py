@@ -25,7 +25,7 @@ _RAW = ("decay_logit", "transition_raw", "initial_raw", "log_observation_noise")
 
 
 class _Raw(NamedTuple):
-    """Parameters that are not natural ones, or gradients on them: logit (1,), factors (R, R), log noise (D,)."""
+    """Parameters other than natural ones, or their gradients: logit (1,), factors (R, R), log noise (D,)."""
 
     logit: np.ndarray
     transition: np.ndarray
@@ -94,7 +94,7 @@ def _raw(tensors: dict[str, Tensor]) -> _Raw:
 
 
 def _natural(tensors: dict[str, Tensor]) -> Natural:
-    """Arrays that share the memory of `tensors` where a parameter is a natural one, and room for the others."""
+    """Arrays in the memory of `tensors` where a parameter is a natural one, and room for the others."""
     made = {
         "decay": tensors["decay_logit"].reshape(1),
         "transition_cholesky": tensors["transition_raw"],
@@ -123,7 +123,7 @@ def _factor(raw, factor):
 
 @njit(**OPTIONS)
 def _from_natural(natural, on, diagonal, on_raw):
-    """Adjoint of `_to_natural`; with `diagonal` only the diagonal of the transition factor gets a gradient."""
+    """Adjoint of `_to_natural`; with `diagonal` only the diagonal of the transition factor gets one."""
     decay = natural.decay[0]
     on_raw.logit[0] = on.decay[0] * decay * (1 - decay)
     on_raw.log_noise[:] = on.observation_noise * natural.observation_noise

@@ -15,7 +15,10 @@ from nwb_rnn.smc.trials import TrialTensors
 
 CASES = [
     (Case(batch=5, bins=9), {}),
-    (Case(activation="tanh", mask="units", unequal=True, inputs=2, dtype=torch.float64), {"noise": "diagonal"}),
+    (
+        Case(activation="tanh", mask="units", unequal=True, inputs=2, dtype=torch.float64),
+        {"noise": "diagonal"},
+    ),
     (Case(activation="relu", mask="bins", inputs=1, dtype=torch.float64), {"filter_inputs": False}),
     (Case(activation="softplus", resampling="multinomial", inputs=3, batch=19, bins=4), {}),
     (Case(activation="identity", resampling="none", rank=1, bins=1, dtype=torch.float64), {}),

@@ -154,7 +154,7 @@ class _Filter(torch.autograd.Function):
 
 
 class Passes:
-    """Arrays of one batch, and the two passes over them, again and again where a caller changes their numbers."""
+    """Arrays of one batch, and the two passes over them; a caller may change numbers and pass again."""
 
     def __init__(self, problem: Problem):
         spec = cpu_problem.spec(problem)

@@ -1,4 +1,4 @@
-"""Backward pass of the CPU backend: the adjoint of `cpu_forward`, from the last bin of a trial to its first."""
+"""Backward pass of the CPU backend: the adjoint of `cpu_forward`, a trial from its last bin to its first."""
 
 from __future__ import annotations
 

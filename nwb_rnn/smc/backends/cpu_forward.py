@@ -1,6 +1,6 @@
 """Forward pass of the CPU backend: whole trials, one after the other, in one compiled function.
 
-Trial b occupies rows b · T to b · T + T − 1 of the arrays in `cpu_tables`; its particles come in whole vectors.
+Trial b occupies rows b · T to b · T + T − 1 of the arrays in `cpu_tables`; particles fill whole vectors.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The steps of one bin in the CPU backend and their adjoints, each a loop over the particles of a trial.
 
-Particle arrays are (R, K') and weights (K',), rows of `cpu_rows` that hold K particles; matrices (R·R,) are flat.
+Particle arrays are (R, K') and weights (K',), rows of `cpu_rows` with K particles; matrices (R·R,) are flat.
 """
 
 from __future__ import annotations
