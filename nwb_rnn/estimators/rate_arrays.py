@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from nwb_rnn.fitting.rate_data import RateData
 from nwb_rnn.models.rate import RateConfig, RateParameters
 
 _NUMBERS = ("time_constant", "bin_size")
-_NAMED = ("mask", "unit_sign", "unit_region", "activation")
+_NAMED = ("mask", "unit_sign", "unit_region", "activation", "output_names")
 HEADROOM = 0.95  # share of φ's range that the largest recorded rate takes where data are scaled
 
 
@@ -114,7 +115,11 @@ def rate_data(trials: xr.Dataset, scale: Scale | None, config: RateConfig, alpha
 
 
 def to_arrays(
-    config: RateConfig, p: RateParameters, constraints: Constraints, regions: np.ndarray | None
+    config: RateConfig,
+    p: RateParameters,
+    constraints: Constraints,
+    regions: np.ndarray | None,
+    output_names: Sequence[str],
 ) -> dict[str, np.ndarray]:
     """Parameters under their own names; τ as (1,), constraints as int8."""
     arrays = p.present()
@@ -131,14 +136,16 @@ def to_arrays(
         arrays["unit_sign"] = constraints.sign.astype(np.int8)
     if regions is not None:
         arrays["unit_region"] = np.asarray(regions, dtype=str)
+    if p.readout_weights is not None:
+        arrays["output_names"] = np.asarray(output_names, dtype=str)
     return arrays
 
 
 def from_arrays(arrays: dict[str, np.ndarray]):
-    """Parameters, constraints, regions and activation.
+    """Parameters, constraints, regions, activation and names of the outputs.
 
     Only recurrent_weights (N, N) is needed; the rest gets a neutral value: no inputs, bias or noise, τ and
-    bin width as in `RateConfig` and a tenth of τ, all units recorded, scale 1.
+    bin width as in `RateConfig` and a tenth of τ, all units recorded, scale 1, no outputs.
 
     Raises
     ------
@@ -151,9 +158,9 @@ def from_arrays(arrays: dict[str, np.ndarray]):
         what = f"does not know {', '.join(unknown)}" if unknown else "needs 'recurrent_weights'"
         raise InputError(f"from_arrays {what}; it knows {', '.join(sorted(known))}")
     n = arrays["recurrent_weights"].shape[0]
-    read_out = "readout_weights" in arrays
+    read_out = "observed_weights" in arrays
     index = np.asarray(arrays.get("observed_index", np.arange(0 if read_out else n)), dtype=np.int64)
-    observed = len(arrays["readout_weights"]) if read_out else len(index)
+    observed = len(arrays["observed_weights"]) if read_out else len(index)
     tau = float(np.ravel(arrays.get("time_constant", RateConfig.time_constant))[0])
     values = {
         "input_weights": np.zeros((n, 0)),
@@ -166,20 +173,26 @@ def from_arrays(arrays: dict[str, np.ndarray]):
     }
     values["initial_state"] = np.ravel(values.get("initial_state", np.zeros(n)))
     if read_out:
-        values.setdefault("readout_bias", np.zeros(observed))
+        values.setdefault("observed_bias", np.zeros(observed))
+    outputs = len(values.get("readout_weights", ()))
+    if "readout_weights" in values:
+        values.setdefault("readout_bias", np.zeros(outputs))
+    names = [str(n) for n in arrays.get("output_names", [f"output{m}" for m in range(outputs)])]
     p = RateParameters(
         time_constant=tau,
         bin_size=float(np.ravel(arrays.get("bin_size", tau / 10))[0]),
         observed_index=index,
         **values,
     )
-    _check_shapes(p, n, observed)
+    _check_shapes(p, n, observed, outputs)
+    if len(names) != outputs:
+        raise InputError(f"output_names holds {len(names)} names; readout_weights makes {outputs} outputs")
     constraints = Constraints.make(n, arrays.get("mask"), arrays.get("unit_sign"))
     regions = np.asarray(arrays["unit_region"], dtype=str) if "unit_region" in arrays else None
-    return p, constraints, regions, str(arrays.get("activation", "tanh"))
+    return p, constraints, regions, str(arrays.get("activation", "tanh")), names
 
 
-def _check_shapes(p: RateParameters, n: int, observed: int) -> None:
+def _check_shapes(p: RateParameters, n: int, observed: int, outputs: int) -> None:
     wanted = {
         "recurrent_weights": (n, n),
         "input_weights": (n, p.input_weights.shape[-1]),
@@ -188,8 +201,10 @@ def _check_shapes(p: RateParameters, n: int, observed: int) -> None:
         "initial_state": (n,),
         "rate_gain": (observed,),
         "rate_offset": (observed,),
-        "readout_weights": (observed, n),
-        "readout_bias": (observed,),
+        "observed_weights": (observed, n),
+        "observed_bias": (observed,),
+        "readout_weights": (outputs, n),
+        "readout_bias": (outputs,),
     }
     for name, array in p.present().items():
         if name in wanted and array.shape != wanted[name]:

@@ -12,11 +12,12 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.estimators import matching, posterior, rate_arrays, rate_runs, rate_setup
 from nwb_rnn.estimators import rate_uncertainty as uncertainty
 from nwb_rnn.estimators.estimator import Estimator
+from nwb_rnn.estimators.rate_targets import behaviour_of, targets_of
 from nwb_rnn.estimators.software import versions
 from nwb_rnn.fitting.constraints import Constraints
 from nwb_rnn.fitting.free_run import starting_states
-from nwb_rnn.fitting.rate_data import RateData
-from nwb_rnn.models.rate import RateConfig, RateParameters, free_run, recorded_rates
+from nwb_rnn.fitting.rate_data import RateData, Targets
+from nwb_rnn.models.rate import RateConfig, RateParameters, free_run, outputs_of, recorded_rates
 
 if TYPE_CHECKING:
     from nwb_rnn.dynamics.fixed_points import FixedPoints
@@ -80,6 +81,11 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         """Bin width, s."""
         return self.parameters.bin_size
 
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs; none for a network that was fitted to recorded units alone."""
+        return list(self.data_description.get("output_names", []))
+
     def __repr__(self) -> str:
         c = self.config
         state = (
@@ -92,8 +98,8 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
 
     # fitting -----------------------------------------------------------------------------------------
 
-    def fit(self, trials: xr.Dataset, method: str = "auto", **options) -> RateRNN:
-        """Fit the network to recorded rates.
+    def fit(self, trials: xr.Dataset, method: str = "auto", targets=None, **options) -> RateRNN:
+        """Fit the network to recorded rates, and with targets to behaviour as well.
 
         Parameters
         ----------
@@ -108,11 +114,20 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
             - backprop: through time with teacher forcing, from a ridge fit; penalty, and the fields of
               `nwb_rnn.fitting.backprop.BackpropOptions`
             - auto: ridge, then backprop where that makes the free run on held-out data better
+            - performance: outputs match `targets` and the recorded units match their activity, the others
+              are free (after Salatiello & Giese 2020). With optimiser="backprop" the fields of
+              `nwb_rnn.fitting.performance.PerformanceOptions`, among them output_weight and activity_weight;
+              with optimiser="rls" those of `nwb_rnn.fitting.performance_rls.RLSOptions`
+
+        targets : for "performance": name of behaviour that the trials carry (align with behaviour=…), several
+            names, "behaviour" for all of it, or an array (trial, time, output); bins where one is NaN do not
+            count
 
         Returns
         -------
         The model itself. `history` has a row for each λ tried (objective −λ) and each check of training;
-        `validation` is the explained variance of the free run on what was held out.
+        `validation` is the explained variance of the free run on what was held out. For "performance" its
+        rows are steps or passes: outputs and activity are the shares of the variance that are left of each.
 
         Raises
         ------
@@ -123,12 +138,15 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         bin_size = matching.bin_size(given)
         alpha = rate_setup.share_of_step(self.config, bin_size)
         data, scale = rate_arrays.rate_data(given, None, self.config, alpha)
-        solver = rate_setup.solver(self.config, self._given, data, scale, bin_size, options)
+        wanted, chosen = (None, []) if targets is None else targets_of(trials, targets)
+        solver = rate_setup.solver(self.config, self._given, data, scale, bin_size, wanted, options)
         self._parameters = solver.solve(method)
         self._constraints = solver.constraints
         self.history = solver.history
         self.data_description = matching.describe(trials, data.inputs.shape[2])
         self.data_description |= {"smoothing": given.attrs.get("smoothing", ""), "method": method}
+        if wanted is not None:
+            self.data_description |= {"output_names": list(wanted.names), "targets": chosen}
         units = len(self.parameters.unit_bias)
         self.regions = rate_setup.regions_of(trials, self.regions, self.config.region_column, units)
         self.software, self.scores = versions(), {}
@@ -151,7 +169,8 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         Returns
         -------
         Dataset with latent_mean (trial, time, latent), the currents x of all N units; rates (trial, time,
-        unit), what the bin before predicted for the recorded units, in the units of the recording; mask
+        unit), what the bin before predicted for the recorded units, in the units of the recording; mask; and
+        of a network with outputs `outputs` (trial, time, output), in the units of the targets
         """
         p, data = self.parameters, self._data(trials)
         return self._labelled(*rate_runs.held(p, data), data.mask, trials, {"kind": "filtered"})
@@ -190,7 +209,7 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
 
         Returns
         -------
-        Dataset shaped like trials: `signal`, `mask` and the currents as `latents`
+        Dataset shaped like trials: `signal`, `mask`, the currents as `latents`, and `outputs` if it has any
         """
         p = self.parameters
         if like is None and bins is None and inputs is None:
@@ -206,10 +225,20 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         observed = recorded_rates(p, self.config.activation, currents)
         ids = self.data_description.get("unit_ids", np.arange(observed.shape[2]))
         attrs = {"bin_size": self.bin_size, "align_to": "simulated", "seed": seed, "source": "simulated"}
-        return posterior.simulated_dataset("signal", observed, currents, inside, time, inputs, ids, attrs)
+        made = posterior.simulated_dataset("signal", observed, currents, inside, time, inputs, ids, attrs)
+        outputs = outputs_of(p, self.config.activation, currents)
+        if outputs is None:
+            return made
+        made["outputs"] = (("trial", "time", "output"), np.where(inside[..., None], outputs, np.nan))
+        return made.assign_coords(output=self.output_names)
 
     def score(
-        self, trials: xr.Dataset, runs: int = 5, warm_up: int = 1, seed: int | None = None
+        self,
+        trials: xr.Dataset,
+        runs: int = 5,
+        warm_up: int = 1,
+        seed: int | None = None,
+        targets=None,
     ) -> dict[str, float]:
         """Scores on (held-out) trials.
 
@@ -217,6 +246,8 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         ----------
         runs : free runs with new noise that are averaged
         warm_up : bins at the start in which the recording is given
+        targets : as for `fit`, of a network with outputs; what it was fitted to when None, where the trials
+            carry that
 
         Returns
         -------
@@ -224,9 +255,12 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         noisy_free_run_explained_variance : mean of `runs` free runs with the model's noise
         free_run_r2 : without noise, variance about each unit's own mean
         one_step_r2 : variance about each unit's own mean explained one bin ahead
+        output_r2, free_run_output_r2 : mean over outputs of R², with the recorded units held at their
+            recording and in the free run without noise; only with targets
         """
         seed = self.config.seed if seed is None else seed
-        found = rate_runs.scores(self.parameters, self._data(trials), runs, warm_up, seed)
+        wanted = self._targets(trials, targets)
+        found = rate_runs.scores(self.parameters, self._data(trials), wanted, runs, warm_up, seed)
         self.scores = dict(found)
         return found
 
@@ -301,12 +335,13 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Every parameter as a named numpy array; `from_arrays` makes the same model."""
-        return rate_arrays.to_arrays(self.config, self.parameters, self.constraints, self.regions)
+        parts = (self.config, self.parameters, self.constraints, self.regions, self.output_names)
+        return rate_arrays.to_arrays(*parts)
 
     @classmethod
     def from_arrays(cls, *, seed: int = 0, unit_ids: Sequence | None = None, **arrays) -> RateRNN:
         """A model with known weights; names and shapes as `to_arrays` gives them."""
-        p, constraints, regions, activation = rate_arrays.from_arrays(arrays)
+        p, constraints, regions, activation, outputs = rate_arrays.from_arrays(arrays)
         ids = list(range(len(p.rate_gain))) if unit_ids is None else list(unit_ids)
         model = cls(
             activation=activation,
@@ -315,6 +350,7 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
             seed=seed,
         )
         model.data_description = {"unit_ids": ids, "bin_size": p.bin_size, "observed": "signal"}
+        model.data_description |= {"output_names": outputs} if outputs else {}
         model.software = versions()
         return model._with(p, constraints, regions)
 
@@ -329,7 +365,10 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         scores: dict,
     ) -> RateRNN:
         """The model that storage read back: the same numbers, bit for bit."""
-        p, constraints, regions, _ = rate_arrays.from_arrays(arrays)
+        if data_description.get("method") == "full_force" and "observed_weights" not in arrays:
+            renamed = {"readout_weights": "observed_weights", "readout_bias": "observed_bias"}  # before 0.2
+            arrays = {renamed.get(name, name): array for name, array in arrays.items()}
+        p, constraints, regions, _, _ = rate_arrays.from_arrays(arrays)
         model = cls(**configuration)
         model.history, model.data_description = list(history), dict(data_description)
         model.software, model.scores = dict(software), dict(scores)
@@ -351,5 +390,22 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         return self.regions
 
     def _labelled(self, currents, rates, mask, trials: xr.Dataset, attrs: dict) -> xr.Dataset:
-        ids = self.data_description.get("unit_ids")
-        return rate_runs.labelled(currents, rates, mask, trials, ids, attrs)
+        outputs = outputs_of(self.parameters, self.config.activation, currents)
+        about = self.data_description
+        return rate_runs.labelled(currents, rates, outputs, mask, trials, about, attrs)
+
+    def _targets(self, trials: xr.Dataset, targets) -> Targets | None:
+        """What the outputs shall be in these trials, or None where there are none, or it is not known."""
+        fitted = self.data_description.get("targets", [])
+        if self.parameters.readout_weights is None:
+            if targets is not None:
+                raise InputError(
+                    "this RateRNN has no outputs: fit(trials, 'performance', targets=…) makes some"
+                )
+            return None
+        if targets is None and not (fitted and set(fitted) <= set(behaviour_of(trials))):
+            return None
+        wanted, _ = targets_of(trials, fitted if targets is None else targets)
+        if len(wanted.names) != len(self.output_names):
+            raise InputError(f"targets makes {len(wanted.names)} outputs; the model has {self.output_names}")
+        return wanted

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 
 from nwb_rnn.estimators import rate_arrays
 from nwb_rnn.fitting.free_run import explained_variance, free_run_score, starting_states
-from nwb_rnn.fitting.rate_data import RateData
+from nwb_rnn.fitting.rate_data import RateData, Targets
 from nwb_rnn.metrics.region_currents import current_shares
 from nwb_rnn.metrics.region_currents import region_currents as between_regions
-from nwb_rnn.models.rate import RateParameters, forced_run, free_run, rates_of, recorded_rates
+from nwb_rnn.models.rate import RateParameters, forced_run, free_run, outputs_of, rates_of, recorded_rates
 
 
 def held(p: RateParameters, data: RateData) -> tuple[np.ndarray, np.ndarray]:
@@ -34,17 +32,36 @@ def free(
     return currents, recorded_rates(p, data.activation, currents)
 
 
-def scores(p: RateParameters, data: RateData, runs: int, warm_up: int, seed: int) -> dict[str, float]:
+def scores(
+    p: RateParameters, data: RateData, targets: Targets | None, runs: int, warm_up: int, seed: int
+) -> dict[str, float]:
     """See `RateRNN.score`."""
     options = {"warm_up": warm_up, "seed": seed}
-    _, ahead = held(p, data)
+    currents, ahead = held(p, data)
     one_step = rate_arrays.Scale(p.rate_gain, p.rate_offset).rates(ahead)
-    return {
+    found = {
         "free_run_explained_variance": free_run_score(p, data, **options),
         "noisy_free_run_explained_variance": free_run_score(p, data, p.noise, runs, **options),
         "free_run_r2": free_run_score(p, data, per_unit=True, **options),
         "one_step_r2": explained_variance(data.rates[:, 1:], one_step[:, 1:], data.steps, per_unit=True),
     }
+    if targets is not None:
+        alone, _ = free(p, data, warm_up, 0.0, seed)
+        found["output_r2"] = output_r2(p, data.activation, currents, targets, 0)
+        found["free_run_output_r2"] = output_r2(p, data.activation, alone, targets, warm_up)
+    return found
+
+
+def output_r2(
+    p: RateParameters, activation: str, currents: np.ndarray, targets: Targets, first: int
+) -> float:
+    """Mean R² of the outputs that vary, each about its own mean, from bin `first` on; NaN if none does."""
+    inside = targets.mask[:, first:]
+    wanted, made = targets.values[:, first:][inside], outputs_of(p, activation, currents)
+    assert made is not None
+    missed = np.sum((made[:, first:][inside] - wanted) ** 2, axis=0)
+    total = np.sum((wanted - wanted.mean(axis=0)) ** 2, axis=0) if len(wanted) else np.zeros(wanted.shape[1])
+    return float(np.mean(1 - missed[total > 0] / total[total > 0])) if (total > 0).any() else float("nan")
 
 
 def region_currents(p: RateParameters, data: RateData, regions: np.ndarray, trials: xr.Dataset) -> xr.Dataset:
@@ -75,13 +92,14 @@ def visited(p: RateParameters, activation: str, data: RateData | None, constant:
 def labelled(
     currents: np.ndarray,
     rates: np.ndarray,
+    outputs: np.ndarray | None,
     mask: np.ndarray,
     trials: xr.Dataset,
-    unit_ids: Sequence | None,
+    description: dict,
     attrs: dict,
 ) -> xr.Dataset:
-    """latent_mean, rates and mask with the coordinates of the trials; NaN outside the mask."""
-    cut = mask[..., None]
+    """latent_mean, rates, outputs and mask with the coordinates of the trials; NaN outside the mask."""
+    cut, unit_ids = mask[..., None], description.get("unit_ids")
     dataset = xr.Dataset(
         {
             "latent_mean": (("trial", "time", "latent"), np.where(cut, currents, np.nan)),
@@ -95,5 +113,8 @@ def labelled(
             "latent": np.arange(currents.shape[2]),
         },
     )
+    if outputs is not None:
+        dataset["outputs"] = (("trial", "time", "output"), np.where(cut, outputs, np.nan))
+        dataset = dataset.assign_coords(output=description["output_names"])
     columns = {n: c for n, c in trials.coords.items() if c.dims == ("trial",) and n != "trial"}
     return dataset.assign_coords(columns).assign_attrs(dict(trials.attrs) | attrs)

@@ -8,7 +8,7 @@ import xarray as xr
 from nwb_rnn.errors import InputError
 from nwb_rnn.estimators import rate_arrays
 from nwb_rnn.fitting.constraints import Constraints
-from nwb_rnn.fitting.rate_data import RateData
+from nwb_rnn.fitting.rate_data import RateData, Targets
 from nwb_rnn.fitting.rate_solvers import Solver
 from nwb_rnn.models.rate import RateConfig
 
@@ -37,6 +37,7 @@ def solver(
     data: RateData,
     scale: rate_arrays.Scale,
     bin_size: float,
+    targets: Targets | None,
     options: dict,
 ) -> Solver:
     """The problem with its constraints; Dale's signs are drawn where they were not given.
@@ -54,7 +55,7 @@ def solver(
     constraints = Constraints.make(units, mask, sign, config.zero_diagonal)
     if config.rank is not None and not constraints.is_free:
         raise InputError("rank= does not go with masks, signs or zero_diagonal: M V keeps no zeros")
-    return Solver(data, config, constraints, bin_size, scale.gain, scale.offset, dict(options))
+    return Solver(data, config, constraints, bin_size, scale.gain, scale.offset, dict(options), targets)
 
 
 def regions_of(

@@ -64,6 +64,16 @@ class Constraints:
         low, high = self.bounds(weights.shape[1], rows)
         return np.clip(weights, low, high)
 
+    def signed(self, weights: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+        """Weights of the same size with the signs of the units they come from, 0 where masked.
+
+        Random weights keep their strength, which `project` would halve under Dale's law.
+        """
+        units = len(self.sign)
+        made = np.array(weights, dtype=float)
+        made[:, :units] = np.where(self.sign == 0, made[:, :units], np.abs(made[:, :units]) * self.sign)
+        return self.project(made, rows)
+
     def bounds(self, columns: int, rows: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
         """(rows, columns) smallest and largest allowed weight."""
         mask = self.mask[rows]

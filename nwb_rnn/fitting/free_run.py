@@ -42,9 +42,9 @@ def run_freely(
 def shown(parameters: RateParameters, activation: str, currents: np.ndarray) -> np.ndarray:
     """Rates of the recorded units in φ's range: (..., N) -> (..., D)."""
     rates = rates_of(currents, activation)
-    if parameters.readout_weights is None:
+    if parameters.observed_weights is None:
         return rates[..., parameters.observed_index]
-    return rates @ parameters.readout_weights.T + parameters.readout_bias
+    return rates @ parameters.observed_weights.T + parameters.observed_bias
 
 
 def explained_variance(

@@ -27,7 +27,14 @@ import numpy as np
 
 from nwb_rnn.errors import DivergenceError, InputError
 from nwb_rnn.fitting.constraints import Constraints
-from nwb_rnn.models.rate import RATE_ACTIVATIONS, RateParameters, free_run, rates_of, slopes_of
+from nwb_rnn.models.rate import (
+    RATE_ACTIVATIONS,
+    RateParameters,
+    currents_of,
+    free_run,
+    rates_of,
+    slopes_of,
+)
 
 LEARNED = ("recurrent_weights", "input_weights", "unit_bias", "initial_state")
 
@@ -42,6 +49,8 @@ class PerformanceData:
     outputs : (B, T, M) targets y*
     activity : (B, T, D) r*, rates in φ's range of the units in `observed_index`; D may be 0
     output_mask, activity_mask : (B, T) True where the targets count; everywhere when None
+    hold_start : start each trial with the recorded units at their recording, where its first bin counts; the
+        starting state that is learned is then that of the other units
     """
 
     inputs: np.ndarray
@@ -49,6 +58,7 @@ class PerformanceData:
     activity: np.ndarray
     output_mask: np.ndarray | None = None
     activity_mask: np.ndarray | None = None
+    hold_start: bool = False
 
     def __post_init__(self):
         for name in ("inputs", "outputs", "activity"):
@@ -144,7 +154,7 @@ def random_network(
     constraints: Constraints | None = None,
     seed: int = 0,
 ) -> PerformanceNetwork:
-    """Where training starts: J ~ N(0, gain²/N) made to keep `constraints`, W ~ N(0, 1), no output.
+    """Where training starts: J ~ N(0, gain²/N) with signs and zeros of `constraints`, W ~ N(0, 1), no output.
 
     Parameters
     ----------
@@ -164,7 +174,7 @@ def random_network(
     rng = np.random.default_rng(seed)
     weights = gain / np.sqrt(units) * rng.standard_normal((units, units))
     parameters = RateParameters(
-        recurrent_weights=_kept(weights, constraints),
+        recurrent_weights=weights if constraints is None else constraints.signed(weights),
         input_weights=rng.standard_normal((units, inputs)),
         unit_bias=np.zeros(units),
         time_constant=time_constant,
@@ -178,6 +188,24 @@ def random_network(
     return PerformanceNetwork(parameters, np.zeros((outputs, units)), np.zeros(outputs), activation)
 
 
+def starting_currents(network: PerformanceNetwork, data: PerformanceData) -> np.ndarray:
+    """(B, N) states that the trials start from: see `PerformanceData.hold_start`."""
+    p = network.parameters
+    start = np.repeat(p.initial_state[None], len(data.inputs), axis=0)
+    if data.hold_start:
+        recorded = currents_of(data.activity[:, 0], network.activation)
+        known = np.asarray(data.activity_mask)[:, :1]
+        start[:, p.observed_index] = np.where(known, recorded, start[:, p.observed_index])
+    return start
+
+
+def shares_left(network: PerformanceNetwork, data: PerformanceData) -> tuple[float, float]:
+    """The share of the variance that a free run leaves of the outputs and of the recorded activity."""
+    rates = rates_of(network.run(data.inputs, starting_currents(network, data)), network.activation)
+    pairs = zip(_missed(network, data, rates), _variations(data), strict=True)
+    return tuple(float(np.sum(missed**2) / total) for missed, total in pairs)  # type: ignore[return-value]
+
+
 def loss_and_gradient(
     network: PerformanceNetwork, data: PerformanceData, options: PerformanceOptions
 ) -> tuple[tuple[float, float], dict[str, np.ndarray]]:
@@ -186,16 +214,10 @@ def loss_and_gradient(
     A term with weight 0 is still reported; a term without targets is 0.
     """
     p, alpha = network.parameters, network.parameters.alpha
-    x = network.run(data.inputs)
+    x = network.run(data.inputs, starting_currents(network, data))
     rates, slopes = rates_of(x, network.activation), slopes_of(x, network.activation)
-    wrong = (rates @ network.output_weights.T + network.output_bias - data.outputs) * data.output_mask[
-        ..., None
-    ]
-    off = (rates[..., p.observed_index] - data.activity) * data.activity_mask[..., None]
-    spread, active = (
-        _variation(data.outputs, data.output_mask),
-        _variation(data.activity, data.activity_mask),
-    )
+    wrong, off = _missed(network, data, rates)
+    spread, active = _variations(data)
     shares = (float(np.sum(wrong**2) / spread), float(np.sum(off**2) / active))
     wrong *= 2 * options.output_weight / spread
     push = wrong @ network.output_weights  # e_t, of every bin at once
@@ -205,13 +227,16 @@ def loss_and_gradient(
     for t in range(x.shape[1] - 2, -1, -1):
         back = alpha * (delta[:, t + 1] @ p.recurrent_weights)
         delta[:, t] = slopes[:, t] * (push[:, t] + back) + (1 - alpha) * delta[:, t + 1]
+    begin = delta[:, 0].copy()
+    if data.hold_start:
+        begin[:, p.observed_index] *= ~data.activity_mask[:, :1]
     units = x.shape[2]
     later, earlier = alpha * delta[:, 1:].reshape(-1, units), rates[:, :-1].reshape(-1, units)
     return shares, {
         "recurrent_weights": later.T @ earlier,
         "input_weights": later.T @ data.inputs[:, :-1].reshape(len(later), -1),
         "unit_bias": later.sum(axis=0),
-        "initial_state": delta[:, 0].sum(axis=0),
+        "initial_state": begin.sum(axis=0),
         "output_weights": wrong.reshape(-1, wrong.shape[2]).T @ rates.reshape(-1, units),
         "output_bias": wrong.sum(axis=(0, 1)),
     }
@@ -236,7 +261,8 @@ def fit_performance(
     DivergenceError : the loss left the finite numbers
     """
     options = PerformanceOptions() if options is None else options
-    _check(start, data, options)
+    check_sizes(start, data)
+    _check_targets(data, options)
     values = {name: np.array(getattr(start.parameters, name), dtype=float) for name in LEARNED}
     values["recurrent_weights"] = _kept(values["recurrent_weights"], constraints)
     values |= {"output_weights": np.array(start.output_weights), "output_bias": np.array(start.output_bias)}
@@ -279,13 +305,27 @@ def _kept(weights: np.ndarray, constraints: Constraints | None) -> np.ndarray:
     return np.clip(weights, low, high)
 
 
+def _missed(network: PerformanceNetwork, data: PerformanceData, rates: np.ndarray) -> tuple:
+    """Errors of outputs (B, T, M) and recorded units (B, T, D) where they count, for rates (B, T, N)."""
+    outputs = rates @ network.output_weights.T + network.output_bias
+    wrong = (outputs - data.outputs) * np.asarray(data.output_mask)[..., None]
+    off = rates[..., network.parameters.observed_index] - data.activity
+    return wrong, off * np.asarray(data.activity_mask)[..., None]
+
+
+def _variations(data: PerformanceData) -> tuple[float, float]:
+    pairs = ((data.outputs, data.output_mask), (data.activity, data.activity_mask))
+    return tuple(_variation(targets, mask) for targets, mask in pairs)  # type: ignore[return-value]
+
+
 def _variation(targets: np.ndarray, mask: np.ndarray) -> float:
     """Squared distances of targets (B, T, K) from their means where `mask`; 1 where there is none."""
     total = float(np.sum((targets[mask] - targets[mask].mean(axis=0)) ** 2)) if mask.any() else 0.0
     return total if total > 0 else 1.0
 
 
-def _check(network: PerformanceNetwork, data: PerformanceData, options: PerformanceOptions) -> None:
+def check_sizes(network: PerformanceNetwork, data: PerformanceData) -> None:
+    """Raise InputError where data and network do not have the same sizes, or nothing can run."""
     p = network.parameters
     sizes = (data.inputs.shape[2], data.outputs.shape[2], data.activity.shape[2])
     expected = (p.input_weights.shape[1], len(network.output_bias), len(p.observed_index))
@@ -296,9 +336,12 @@ def _check(network: PerformanceNetwork, data: PerformanceData, options: Performa
         )
     if data.inputs.shape[1] < 2 or not len(data.inputs):
         raise InputError("give at least one trial of at least two bins")
+
+
+def _check_targets(data: PerformanceData, options: PerformanceOptions) -> None:
     for name, weight, mask, size in (
-        ("output", options.output_weight, data.output_mask, sizes[1]),
-        ("activity", options.activity_weight, data.activity_mask, sizes[2]),
+        ("output", options.output_weight, data.output_mask, data.outputs.shape[2]),
+        ("activity", options.activity_weight, data.activity_mask, data.activity.shape[2]),
     ):
         if weight > 0 and (size == 0 or not np.any(mask)):
             raise InputError(

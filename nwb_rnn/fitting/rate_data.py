@@ -49,6 +49,33 @@ class RateData:
 
 
 @dataclass(frozen=True, eq=False)
+class Targets:
+    """What the outputs of a network shall be, in their own units.
+
+    Attributes
+    ----------
+    values : (B, T, M); anything where the mask is False
+    mask : (B, T) True where the outputs are wanted
+    names : M of them
+    """
+
+    values: np.ndarray
+    mask: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def level(self) -> np.ndarray:
+        """(M,) means."""
+        return self.values[self.mask].mean(axis=0)
+
+    @property
+    def size(self) -> np.ndarray:
+        """(M,) standard deviations; 1 for an output that never changes."""
+        spread = self.values[self.mask].std(axis=0)
+        return np.where(spread > 0, spread, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
 class Regression:
     """One row for each recorded step.
 

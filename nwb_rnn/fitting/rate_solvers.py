@@ -16,10 +16,10 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.fitting.closed_form import Normal, Weights, residual_noise, ridge
 from nwb_rnn.fitting.constraints import Constraints
 from nwb_rnn.fitting.free_run import free_run_score
-from nwb_rnn.fitting.rate_data import RateData, Regression, regression
+from nwb_rnn.fitting.rate_data import RateData, Regression, Targets, regression
 from nwb_rnn.models.rate import RateConfig, RateParameters, currents_of, forced_run, rates_of
 
-RATE_METHODS = ("auto", "ridge", "convex", "rls", "full_force", "backprop")
+RATE_METHODS = ("auto", "ridge", "convex", "rls", "full_force", "backprop", "performance")
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 _VALIDATION_RUNS = 3
 
@@ -33,6 +33,7 @@ class Solver:
     data : what is fitted
     config, constraints, bin_size, rate_gain, rate_offset : of the network
     options : of the method
+    targets : of the outputs, for "performance"
     history : a row for each check
     """
 
@@ -43,6 +44,7 @@ class Solver:
     rate_gain: np.ndarray
     rate_offset: np.ndarray
     options: dict = field(default_factory=dict)
+    targets: Targets | None = None
     history: list[dict] = field(default_factory=list)
 
     def __post_init__(self):
@@ -55,10 +57,14 @@ class Solver:
 
         Raises
         ------
-        InputError : a method or option that is not known
+        InputError : a method or option that is not known, or targets that it does not take
         """
         if method not in RATE_METHODS:
             raise InputError(f"method={method!r} is not known; choose from {', '.join(RATE_METHODS)}")
+        if (self.targets is None) == (method == "performance"):
+            raise InputError(
+                "targets= and method='performance' go together: the other methods fit recorded units alone"
+            )
         return getattr(self, f"_{method}")()
 
     # methods -----------------------------------------------------------------------------------------
@@ -137,13 +143,23 @@ class Solver:
             rate_offset=self.rate_offset,
             observed_index=np.zeros(0, dtype=np.int64),
             initial_state=student.start,
-            readout_weights=student.readout,
-            readout_bias=level,
+            observed_weights=student.readout,
+            observed_bias=level,
         )
 
     def _backprop(self) -> RateParameters:
         start = self._take_start()
         return self._trained(self.data, start, None)
+
+    def _performance(self) -> RateParameters:
+        from nwb_rnn.fitting.performance_solver import train
+
+        assert self.targets is not None  # `solve` saw to that
+        parts = (self.data, self.targets, self.config, self.constraints, self.bin_size, self.options)
+        found, rows = train(*parts)
+        self.history += rows
+        found = replace(found, rate_gain=self.rate_gain, rate_offset=self.rate_offset)
+        return self._noisy(found, self.data, None, None)
 
     def _auto(self) -> RateParameters:
         """Closed form with λ by free run, then backprop where that helps the free run on held-out data."""
@@ -244,9 +260,7 @@ class Solver:
         n, d, columns = self.units, self.observed, self.data.inputs.shape[2]
         weights, inputs = np.zeros((n, n)), np.zeros((n, columns))
         random = self.config.gain / np.sqrt(n) * rng.standard_normal((n - d, n))
-        signs = self.constraints.sign
-        weights[d:] = np.where(signs == 0, random, np.abs(random) * signs)
-        weights = self.constraints.project(weights)
+        weights[d:] = self.constraints.signed(random, slice(d, None))
         inputs[d:] = rng.standard_normal((n - d, columns))
         return RateParameters(
             recurrent_weights=weights,
@@ -282,19 +296,24 @@ class Solver:
         weights: Weights | None = None,
     ) -> RateParameters:
         """With the noise that its residuals show, and the mean state that trials start in."""
-        if problem is None:
-            problem = self.problem(data)[1]
-            split = Weights.split(self._join(network), self.units)
-            weights = Weights(
-                *(part[: self.observed] for part in (split.recurrent, split.inputs, split.bias))
-            )
-        noise = np.zeros(self.units)
-        noise[: self.observed] = residual_noise(problem, weights)
+        network = self._noisy(network, data, problem, weights)
         first = data.mask.argmax(axis=1)
         start = np.zeros(self.units)
         starts = data.rates[np.arange(len(first)), first]
         start[: self.observed] = currents_of(starts, data.activation).mean(axis=0)
-        return replace(network, noise=noise, initial_state=start)
+        return replace(network, initial_state=start)
+
+    def _noisy(
+        self, network: RateParameters, data: RateData, problem: Regression | None, weights: Weights | None
+    ) -> RateParameters:
+        """With the noise that the residuals show of the network held at the recording."""
+        if problem is None or weights is None:
+            held, _ = forced_run(network, data.activation, data.rates, data.mask, data.inputs)
+            problem = regression(data, rates_of(held, data.activation))
+            weights = Weights.split(self._join(network)[: self.observed], self.units)
+        noise = np.zeros(self.units)
+        noise[: self.observed] = residual_noise(problem, weights)
+        return replace(network, noise=noise)
 
     def _take(self, **defaults):
         """The options of a method over its defaults."""

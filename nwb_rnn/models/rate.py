@@ -6,7 +6,8 @@ in Euler steps of one bin, α = Δ/τ:
 
     x_{t+1} = (1 − α) x_t + α (J r_t + W u_t + b) + ε_t,   ε_t ~ N(0, diag(noise²))
     recorded rate of unit i = rate_offset_i + rate_gain_i r_i        for the units in `observed_index`, or
-    recorded rates          = rate_offset + rate_gain (readout_weights r + readout_bias)
+    recorded rates          = rate_offset + rate_gain (observed_weights r + observed_bias)
+    outputs                 = readout_weights r + readout_bias
 
 | φ | φ(x) | φ⁻¹(r) | range |
 |---|---|---|---|
@@ -101,7 +102,8 @@ class RateParameters:
     rate_gain, rate_offset : (D,) recorded = offset + gain · rate, in the units of the recording
     observed_index : (D,) which unit of the network each recorded one is
     initial_state : (N,) mean x at the start of a trial
-    readout_weights, readout_bias : (D, N), (D,) where recorded units are read out of a network of other units
+    observed_weights, observed_bias : (D, N), (D,) where recorded units are read out of other units
+    readout_weights, readout_bias : (M, N), (M,) of the outputs, in their own units; None without outputs
     left_vectors, right_vectors, sparse_weights : (N, R), (R, N), (N, N), J = M V + S; None for a full-rank J
     """
 
@@ -115,6 +117,8 @@ class RateParameters:
     rate_offset: np.ndarray
     observed_index: np.ndarray
     initial_state: np.ndarray
+    observed_weights: np.ndarray | None = None
+    observed_bias: np.ndarray | None = None
     readout_weights: np.ndarray | None = None
     readout_bias: np.ndarray | None = None
     left_vectors: np.ndarray | None = None
@@ -233,7 +237,7 @@ def forced_run(
     now = np.broadcast_to(p.initial_state, held[:, 0].shape).copy()
     for t in range(bins):
         ahead[:, t] = now
-        if p.readout_weights is None:
+        if p.observed_weights is None:
             now[:, index] = np.where(mask[:, t, None], data[:, t], now[:, index])
         held[:, t] = now
         if t == 0:
@@ -246,8 +250,16 @@ def recorded_rates(parameters: RateParameters, activation: str, currents: np.nda
     """Rates of the recorded units in the units of the recording: (..., N) -> (..., D)."""
     p = parameters
     rates = rates_of(currents, activation)
-    if p.readout_weights is None:
+    if p.observed_weights is None:
         shown = rates[..., p.observed_index]
     else:
-        shown = rates @ p.readout_weights.T + p.readout_bias
+        shown = rates @ p.observed_weights.T + p.observed_bias
     return p.rate_offset + p.rate_gain * shown
+
+
+def outputs_of(parameters: RateParameters, activation: str, currents: np.ndarray) -> np.ndarray | None:
+    """Outputs in the units of their targets: (..., N) -> (..., M); None for a network without outputs."""
+    p = parameters
+    if p.readout_weights is None or p.readout_bias is None:
+        return None
+    return rates_of(currents, activation) @ p.readout_weights.T + p.readout_bias

@@ -15,19 +15,11 @@ from nwb_rnn.fitting.performance import (
     fit_performance,
     loss_and_gradient,
     random_network,
+    shares_left,
+    starting_currents,
 )
 from nwb_rnn.models.rate import rates_of
-
-
-def small(activation: str = "tanh", units: int = 6, seed: int = 0) -> PerformanceNetwork:
-    """A random network, two inputs and three outputs, in which nothing is zero."""
-    network = random_network(units, 2, 3, np.array([4, 1]), activation, seed=seed)
-    rng = np.random.default_rng(seed + 1)
-    parameters = network.parameters.with_weights(
-        unit_bias=0.3 * rng.standard_normal(units), initial_state=0.3 * rng.standard_normal(units)
-    )
-    weights, bias = rng.standard_normal((3, units)) / np.sqrt(units), 0.1 * rng.standard_normal(3)
-    return PerformanceNetwork(parameters, weights, bias, activation)
+from tests.fitting.performance_cases import made_by, small
 
 
 def random_data(seed: int = 3) -> PerformanceData:
@@ -35,15 +27,6 @@ def random_data(seed: int = 3) -> PerformanceData:
     masks = rng.random((2, 4, 9)) < 0.7
     shapes = [(4, 9, 2), (4, 9, 3), (4, 9, 2)]
     return PerformanceData(*(rng.standard_normal(s) for s in shapes), masks[0], masks[1])
-
-
-def made_by(teacher: PerformanceNetwork, recorded: np.ndarray, trials: int, bins: int, seed: int):
-    """Data that a teacher makes from constant inputs, with the rates of `recorded`; and all its rates."""
-    rng = np.random.default_rng(seed)
-    inputs = np.repeat(rng.standard_normal((trials, 1, 2)), bins, axis=1)
-    currents = teacher.run(inputs)
-    rates = rates_of(currents, teacher.activation)
-    return PerformanceData(inputs, teacher.outputs(currents), rates[..., recorded]), rates
 
 
 def moved(network: PerformanceNetwork, name: str, change: np.ndarray) -> PerformanceNetwork:
@@ -55,8 +38,12 @@ def moved(network: PerformanceNetwork, name: str, change: np.ndarray) -> Perform
 
 @pytest.mark.parametrize("activation", ["tanh", "softplus"])
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (0.7, 2.0)])
-def test_gradient_is_that_of_finite_differences(activation, weights):
+@pytest.mark.parametrize("held", [False, True])
+def test_gradient_is_that_of_finite_differences(activation, weights, held):
+    """With `held`, of trials whose first bin was recorded or not."""
     network, data, options = small(activation), random_data(), PerformanceOptions(*weights)
+    assert len(np.unique(data.activity_mask[:, 0])) == 2
+    data = replace(data, activity=0.5 + 0.2 * np.tanh(data.activity), hold_start=held)
     _, gradient = loss_and_gradient(network, data, options)
     rng = np.random.default_rng(5)
     for name, value in gradient.items():
@@ -74,6 +61,24 @@ def test_shares_are_0_for_the_teacher_and_1_for_the_mean():
     assert max(shares) < 1e-24 and max(np.abs(g).max() for g in gradient.values()) < 1e-12
     flat = replace(teacher, output_weights=np.zeros((3, 6)), output_bias=data.outputs.mean(axis=(0, 1)))
     assert loss_and_gradient(flat, data, PerformanceOptions())[0][0] == pytest.approx(1.0, rel=1e-12)
+
+
+def test_trials_start_at_their_recording_where_it_is_held():
+    teacher = small()
+    start = np.random.default_rng(0).standard_normal((4, 6))
+    data, _ = made_by(teacher, teacher.parameters.observed_index, 4, 12, 0)
+    currents = teacher.run(data.inputs, start)
+    activity = rates_of(currents, "tanh")[..., [4, 1]]
+    first = np.array([True, True, False, True])
+    mask = np.ones((4, 12), dtype=bool)
+    mask[:, 0] = first
+    held = PerformanceData(data.inputs, data.outputs, activity, None, mask, hold_start=True)
+    found = starting_currents(teacher, held)
+    np.testing.assert_allclose(found[first][:, [4, 1]], start[first][:, [4, 1]], atol=1e-12)
+    rest = [0, 2, 3, 5]
+    assert (found[:, rest] == teacher.parameters.initial_state[rest]).all()
+    assert (found[2] == teacher.parameters.initial_state).all()
+    assert shares_left(teacher, held) == loss_and_gradient(teacher, held, PerformanceOptions())[0]
 
 
 def test_activity_alone_is_a_fit_of_the_recorded_units():

@@ -1,0 +1,190 @@
+"""RateRNN with outputs: behaviour out of an NWB file, both optimisers, constraints, what comes back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import nwb_rnn as nr
+from nwb_rnn.errors import InputError
+from nwb_rnn.recordings.recording import Table
+from nwb_rnn.storage.session import write_session
+from nwb_rnn.teachers.reach_circuit import reach_circuit, simulate_reaches
+from nwb_rnn.teachers.three_region import random_teacher
+from tests.estimators.rate_cases import trials_of
+
+QUICK = {
+    "backprop": {"optimiser": "backprop", "iterations": 300, "learning_rate": 0.01},
+    "rls": {"optimiser": "rls"},
+}
+
+
+def with_outputs(seed: int = 1, trials: int = 24) -> xr.Dataset:
+    """15 of 30 units of a network without noise, and two behaviours that all of its units make."""
+    weights = 1.4 / np.sqrt(30) * np.random.default_rng(5).standard_normal((30, 30))
+    truth = nr.RateRNN.from_arrays(
+        recurrent_weights=weights,
+        input_weights=np.random.default_rng(6).standard_normal((30, 2)),
+        readout_weights=30 * np.random.default_rng(7).standard_normal((3, 30)) / np.sqrt(30),
+        readout_bias=np.array([100.0, 0.0, -5.0]),
+        time_constant=0.1,
+        bin_size=0.02,
+    )
+    inputs = np.repeat(np.random.default_rng(seed).standard_normal((trials, 1, 2)), 40, axis=1)
+    made = truth.simulate(trials, inputs=inputs, noise=False)
+    made = made.isel(unit=slice(0, 15)).assign_attrs(window=[0.0, 0.8])
+    muscles = ("trial", "time", "muscles_component")
+    return made.drop_vars(["outputs", "latents"]).assign(
+        muscles=(muscles, made["outputs"].values[..., :2]),
+        speed=(muscles[:2], made["outputs"].values[..., 2]),
+    )
+
+
+@pytest.fixture(scope="module")
+def trials():
+    return with_outputs()
+
+
+@pytest.fixture(scope="module", params=list(QUICK))
+def fitted(request, trials):
+    model = nr.RateRNN(unrecorded=25, gain=1.2, seed=0)
+    return model.fit(trials, "performance", targets=["muscles", "speed"], **QUICK[request.param])
+
+
+def test_outputs_and_recorded_units_are_learned(fitted, trials):
+    scores = fitted.score(trials)
+    assert scores["free_run_output_r2"] > 0.98 and scores["free_run_r2"] > 0.98
+    assert fitted.output_names == ["muscles:0", "muscles:1", "speed"]
+    new = fitted.score(with_outputs(9))
+    assert new["free_run_r2"] > 0.7 and new["output_r2"] > 0.5
+    assert fitted.history[-1]["outputs"] < 0.02 < fitted.history[0]["outputs"]
+    assert len(fitted.parameters.unit_bias) == 40
+    assert fitted.data_description["targets"] == ["muscles", "speed"]
+
+
+def test_runs_carry_outputs_in_the_units_of_the_targets(fitted, trials):
+    wanted = np.concatenate([trials["muscles"].values, trials["speed"].values[..., None]], axis=2)
+    free = fitted.free_run(trials)
+    assert free["outputs"].dims == ("trial", "time", "output")
+    missed = np.mean((free["outputs"].values - wanted) ** 2, axis=(0, 1)) / wanted.var(axis=(0, 1))
+    assert 1 - missed.mean() == pytest.approx(fitted.score(trials)["free_run_output_r2"], abs=0.02)
+    p = fitted.parameters
+    by_hand = np.tanh(free["latent_mean"].values) @ p.readout_weights.T + p.readout_bias
+    np.testing.assert_allclose(free["outputs"].values, by_hand, rtol=1e-9)
+    drawn = fitted.simulate(trials=24, like=trials, noise=False)
+    np.testing.assert_allclose(drawn["outputs"].values, by_hand, rtol=1e-6)
+    assert drawn["output"].values.tolist() == fitted.output_names
+    held = fitted.infer(trials)["outputs"].values
+    assert 1 - np.mean((held - wanted) ** 2) / np.mean((wanted - wanted.mean((0, 1))) ** 2) > 0.9
+
+
+def test_a_score_on_trials_that_miss_the_behaviour_leaves_it_out(fitted, trials):
+    bare = trials.drop_vars(["muscles", "speed"])
+    assert "output_r2" not in fitted.score(bare)
+    array = np.concatenate([trials["muscles"].values, trials["speed"].values[..., None]], axis=2)
+    given, own = fitted.score(bare, targets=array), fitted.score(trials)
+    assert given["output_r2"] == own["output_r2"]
+    with pytest.raises(InputError, match="makes 2 outputs"):
+        fitted.score(trials, targets="muscles")
+    with pytest.raises(InputError, match="has no outputs"):
+        nr.RateRNN().fit(trials, "ridge", penalty=1.0).score(trials, targets="speed")
+
+
+@pytest.mark.parametrize("optimiser", list(QUICK))
+def test_dale_masks_and_zero_diagonal_hold_exactly(trials, optimiser):
+    mask = np.random.default_rng(0).random((40, 40)) < 0.8
+    model = nr.RateRNN(unrecorded=25, gain=1.2, mask=mask, dale=True, zero_diagonal=True)
+    model.fit(trials, "performance", targets="muscles", **QUICK[optimiser])
+    weights, sign = model.parameters.recurrent_weights, model.constraints.sign
+    assert (weights[~mask] == 0).all() and (np.diag(weights) == 0).all()
+    assert set(np.unique(sign)) == {-1, 1} and (weights * sign >= 0).all()
+    assert np.count_nonzero(weights) > 500
+    scores = model.score(trials)
+    assert scores["free_run_output_r2"] > 0.95 and scores["free_run_r2"] > 0.95
+
+
+def test_bins_without_behaviour_do_not_count(trials):
+    """The fit is the same for anything that stands where one of the targets is missing."""
+    holes = trials.copy(deep=True)
+    holes["speed"].values[2, 7:15] = np.nan
+    other = holes.copy(deep=True)
+    other["muscles"].values[2, 7:15] = 1e6
+    found = [
+        nr.RateRNN(unrecorded=5).fit(t, "performance", targets="behaviour", optimiser="rls", passes=2)
+        for t in (holes, other)
+    ]
+    assert found[0].output_names == ["muscles:0", "muscles:1", "speed"]
+    np.testing.assert_array_equal(*(m.parameters.readout_weights for m in found))
+    assert np.isfinite(found[0].score(holes)["free_run_output_r2"])
+
+
+def test_weights_of_the_terms_and_the_learned_starting_state(trials):
+    heavy = nr.RateRNN(unrecorded=25, seed=0)
+    heavy.fit(trials, "performance", targets="speed", output_weight=0.0, iterations=20)
+    assert (heavy.parameters.readout_weights == 0).all()
+    np.testing.assert_allclose(heavy.parameters.readout_bias, trials["speed"].values.mean(), rtol=1e-5)
+    start = heavy.parameters.initial_state
+    assert (start[15:] != 0).all()
+    np.testing.assert_allclose(start[:15], np.arctanh(trials["signal"].values[:, 0]).mean(axis=0), atol=1e-5)
+
+
+def test_a_session_of_reaches_goes_from_nwb_to_muscles(tmp_path):
+    """The muscles come out of the file; cues are a column of the trials. Five repeats of eight reaches."""
+    teacher = reach_circuit(60, conditions=8, seed=0)
+    recording = simulate_reaches(teacher, repeats=5, noise=0.0, observed=range(30), seed=1).recording
+    table = recording.intervals["trials"]
+    reach = np.array([f"to{c}" for c in table.columns["condition"]])
+    named = Table("trials", table.ids, {**table.columns, "reach": reach})
+    recording = replace(recording, intervals={"trials": named})
+    path = write_session(tmp_path / "reaches.nwb", recording, dandi=False)
+    trials = nr.read(path).align(
+        "go_time", window=(-0.1, 0.6), bin_size=0.02, behaviour=["muscles"], inputs=["reach"]
+    )
+    fit, test = trials.isel(trial=slice(0, 32)), trials.isel(trial=slice(32, None))
+    model = nr.RateRNN(unrecorded=20, smoothing=0.04, gain=1.2, seed=0)
+    model.fit(fit, "performance", targets="muscles", iterations=200, learning_rate=0.01)
+    assert model.output_names == [f"muscles:{m}" for m in range(6)]
+    assert model.score(fit)["free_run_output_r2"] > 0.9
+    assert model.score(test)["free_run_output_r2"] > 0.3
+
+
+def test_what_does_not_go_together_is_refused(trials):
+    with pytest.raises(InputError, match="go together"):
+        nr.RateRNN().fit(trials, "ridge", targets="speed")
+    with pytest.raises(InputError, match="go together"):
+        nr.RateRNN().fit(trials, "performance")
+    with pytest.raises(InputError, match=r"no 'velocity'.*muscles, speed"):
+        nr.RateRNN().fit(trials, "performance", targets="velocity")
+    with pytest.raises(InputError, match="carry no behaviour"):
+        nr.RateRNN().fit(trials.drop_vars(["muscles", "speed"]), "performance", targets="behaviour")
+    with pytest.raises(InputError, match=r"\(3, 40\) trials and bins; these trials have \(24, 40\)"):
+        nr.RateRNN().fit(trials, "performance", targets=np.zeros((3, 40, 2)))
+    turned = trials["speed"].isel(trial=slice(None, None, -1))
+    with pytest.raises(InputError, match="other trials"):
+        nr.RateRNN().fit(trials, "performance", targets=turned)
+    with pytest.raises(InputError, match="missing in every bin"):
+        nr.RateRNN().fit(trials, "performance", targets=np.full((24, 40), np.nan))
+    for options, word in (
+        ({"optimiser": "sgd"}, "backprop, rls"),
+        ({"optimiser": "rls", "output_weight": 2.0}, "none is weighed"),
+        ({"optimiser": "rls", "iterations": 2}, "passes"),
+        ({"passes": 2}, "learning_rate"),
+    ):
+        with pytest.raises(InputError, match=word):
+            nr.RateRNN().fit(trials, "performance", targets="speed", **options)
+    with pytest.raises(InputError, match="rank="):
+        nr.RateRNN(rank=2).fit(trials, "performance", targets="speed")
+
+
+def test_noise_of_a_network_with_trained_unrecorded_units_is_that_of_its_own_run():
+    """Residuals of the network held at the recording, by hand."""
+    teacher = random_teacher(units=20, samples=600, seed=1, gain=1.5, time_constant=0.1)
+    trials = trials_of(teacher.activity[:, :12], segments=6)
+    model = nr.RateRNN(unrecorded=8).fit(trials, "backprop", penalty=1.0, iterations=5, window=20)
+    held = model.infer(trials)["latent_mean"].values
+    p = model.parameters
+    ahead = held + p.alpha * (np.tanh(held) @ p.recurrent_weights.T + p.unit_bias - held)
+    missed = (held[:, 1:] - ahead[:, :-1])[..., :12].reshape(-1, 12)
+    np.testing.assert_allclose(p.noise[:12], missed.std(axis=0), rtol=1e-6)
+    assert (p.noise[12:] == 0).all()
