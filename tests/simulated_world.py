@@ -1,10 +1,13 @@
 """A small session on disk and a model fitted to it in seconds, for tests of what users call."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from click.testing import CliRunner
 
 from nwb_rnn.cli import main
+from nwb_rnn.recordings.recording import Traces
 from nwb_rnn.storage.session import write_session
 from nwb_rnn.teachers.oscillator import oscillator
 from nwb_rnn.teachers.session import SimulatedSession, simulate_session
@@ -19,11 +22,18 @@ SMALL_FIT = (
 
 
 def small_session(path: Path, **options) -> SimulatedSession:
-    """8 trials of 0.3 to 0.5 s of 10 units, written to `path`."""
+    """8 trials of 0.3 to 0.5 s of 10 units, written to `path`; the latents are in it as `hand_velocity`."""
     arrays = oscillator(observed=10, units=32, seed=1)
     options = {"trials": 8, "shortest": 0.3, "longest": 0.5, "seed": 1} | options
     session = simulate_session(arrays, **options)
-    write_session(path, session.recording)
+    starts = session.recording.intervals["trials"].columns["start_time"]
+    stamps = [
+        s + (np.arange(len(z)) + 0.5) * session.bin_size for s, z in zip(starts, session.latents, strict=True)
+    ]
+    hand = Traces(
+        "hand_velocity", np.concatenate(session.latents), np.concatenate(stamps), np.array(["x", "y"]), "a.u."
+    )
+    write_session(path, replace(session.recording, behaviour={"hand_velocity": hand}))
     return session
 
 

@@ -29,7 +29,7 @@ class Scale:
         return (recorded - self.offset) / self.gain
 
 
-def scale_of(recorded: np.ndarray, mask: np.ndarray, config: RateConfig) -> Scale:
+def scale_of(recorded: np.ndarray, mask: np.ndarray, config: RateConfig, ids: np.ndarray) -> Scale:
     """Where φ's range lies in the units of the recording, from the bins that were recorded.
 
     "auto" leaves data that lie inside the range as they are, shrinks data that mean to lie in (−1, 1) and
@@ -58,8 +58,11 @@ def scale_of(recorded: np.ndarray, mask: np.ndarray, config: RateConfig) -> Scal
         return Scale(np.full(units, largest / HEADROOM), np.zeros(units))
     spread = high - low
     if not (spread > 0).all():
-        flat = np.flatnonzero(~(spread > 0))[:10].tolist()
-        raise InputError(f"units number {flat} never change; leave them out")
+        flat = np.asarray(ids)[~(spread > 0)].tolist()
+        raise InputError(
+            f"the units {', '.join(map(str, flat[:20]))} never change in these trials; leave them out: align "
+            "with units=[…], the ids of the others"
+        )
     if tanh:
         return Scale(spread / (2 * HEADROOM), (high + low) / 2)
     return Scale(spread, np.minimum(low, 0.0))
@@ -107,7 +110,7 @@ def rate_data(trials: xr.Dataset, scale: Scale | None, config: RateConfig, alpha
     inputs = np.zeros((*mask.shape, 0))
     if "inputs" in trials:
         inputs = trials["inputs"].transpose("trial", "time", "input").values.astype(np.float64)
-    scale = scale_of(recorded, mask, config) if scale is None else scale
+    scale = scale_of(recorded, mask, config, trials["unit"].values) if scale is None else scale
     rates = np.where(mask[..., None], scale.rates(np.nan_to_num(recorded)), 0.0)
     if config.activation != "tanh":
         rates = np.maximum(rates, 0.0)

@@ -45,13 +45,13 @@ class RLSOptions:
     Attributes
     ----------
     passes : over all trials
-    start_variance : v; P starts as this times I
+    start_variance : v; P starts as this times I. Clean activity bears 1 and more
     drive : U is drawn from the uniform law on ± this; the wanted outputs should be of size 1
     seed : of U and of the state that unrecorded units start from
     """
 
     passes: int = 20
-    start_variance: float = 1.0
+    start_variance: float = 0.1
     drive: float = 1.0
     seed: int = 0
 

@@ -188,3 +188,30 @@ def test_noise_of_a_network_with_trained_unrecorded_units_is_that_of_its_own_run
     missed = (held[:, 1:] - ahead[:, :-1])[..., :12].reshape(-1, 12)
     np.testing.assert_allclose(p.noise[:12], missed.std(axis=0), rtol=1e-6)
     assert (p.noise[12:] == 0).all()
+
+
+def test_position_on_a_linear_track_is_followed_by_both_optimisers(recordings_folder):
+    """Head position of a rat out of its NWB file, the first ten laps cut to 3 s; direction is the input."""
+    path = recordings_folder / "linear_track" / "sub-rat01_ses-lineartrack_behavior+ecephys.nwb"
+    trials = nr.read(path).align(
+        "start_time", window=(0.0, 3.0), bin_size=0.05, past_stop=True, behaviour=True, inputs=["direction"]
+    )
+    trials = trials.isel(trial=slice(0, 10))
+    trials = trials.isel(unit=trials["counts"].values.any(axis=(0, 1)))
+    mean = trials["head_position"].values.mean(axis=0)
+    for optimiser, options in QUICK.items():
+        model = nr.RateRNN(time_constant=0.2, unrecorded=30, smoothing=0.15, gain=1.2, seed=0)
+        model.fit(trials, "performance", targets="behaviour", **options)
+        assert model.output_names == ["head_position:0", "head_position:1"]
+        # the outputs are in the units of the file
+        made = model.free_run(trials)["outputs"].values
+        assert np.abs(made.mean(axis=(0, 1)) - mean.mean(axis=0)).max() < 0.1 * np.ptp(mean)
+        assert model.score(trials)["free_run_output_r2"] > 0.8, optimiser
+
+
+def test_units_that_never_fire_are_named(trials):
+    silent = trials.copy(deep=True)
+    silent["signal"].values[..., [2, 5]] = 0.0
+    silent["signal"].values[...] *= 3.0
+    with pytest.raises(InputError, match="the units 2, 5 never change"):
+        nr.RateRNN().fit(silent, "performance", targets="speed")

@@ -114,7 +114,7 @@ def small_case(seed: int = 1) -> PerformanceData:
 def test_a_small_teacher_is_learned_also_on_new_inputs():
     data = small_case()
     start = random_network(36, 2, 3, np.arange(6), seed=9)
-    fitted = fit_performance_rls(start, data)
+    fitted = fit_performance_rls(start, data, RLSOptions(start_variance=1.0))
     outputs, activity = shares_left(fitted, data)
     assert outputs < 3e-3 and activity < 3e-4
     assert fitted.history[0]["outputs"] > 5 * outputs
