@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from simulated_world import small_session
 
 import nwb_rnn as nr
@@ -224,68 +225,104 @@ RATE_READER = """
     import numpy as np
     from pynwb import NWBHDF5IO
 
-    path, states, out = sys.argv[1:]
-    x, u = np.load(states)["x"], np.load(states)["u"]
-    found = {}
+    path, name, states, out = sys.argv[1:]
     with NWBHDF5IO(path, "r") as io:
         module = io.read().processing["ecephys"]
-        for name in ("rate_rnn", "task_rnn"):
-            model = module[name]
-            assert model.cell in (None, "rate")
-            phi = {
-                "tanh": np.tanh,
-                "relu": lambda x: np.maximum(x, 0),
-                "softplus": lambda x: np.log(1 + np.exp(x)),
-            }[model.activation]
-            r = phi(x)
-            drive = r @ model.recurrent_weights[:].T + u @ model.input_weights[:].T + model.unit_bias[:]
-            step = model.bin_size if model.step_size is None else model.step_size
-            after = x + step / model.time_constant[:] * (drive - x)
-            found[name] = after
-            output = phi(after) @ model.readout_weights[:].T + model.readout_bias[:]
-            found[name + "_output"] = output
-    np.savez(out, **found)
+        model = module[name]
+        assert model.cell in (None, "rate")
+        u = np.load(states)["u"]
+        x = module[name + "_latents"].latent_mean[:] if name == "rate_rnn" else np.load(states)["x"]
+        phi = {
+            "tanh": np.tanh,
+            "relu": lambda x: np.maximum(x, 0),
+            "softplus": lambda x: np.log(1 + np.exp(x)),
+        }[model.activation]
+        drive = phi(x) @ model.recurrent_weights[:].T + u @ model.input_weights[:].T + model.unit_bias[:]
+        step = model.bin_size if model.step_size is None else model.step_size
+        after = x + step / model.time_constant[:] * (drive - x)
+        if model.readout_weights is not None:
+            predicted = phi(after) @ model.readout_weights[:].T + model.readout_bias[:]
+        else:
+            predicted = phi(after)[..., model.observed_index[:]]
+        if model.further_parameters is not None and "rate_gain" in model.further_parameters.parameter_arrays:
+            further = model.further_parameters.parameter_arrays
+            predicted = further["rate_offset"].data[:] + further["rate_gain"].data[:] * predicted
+    np.savez(out, after=after, predicted=predicted)
 """
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu", "softplus"])
-def test_a_rate_network_is_stepped_from_the_file_alone(tmp_path, activation):
-    """Against the equation written out one unit at a time."""
-    from datetime import UTC, datetime
+def read_rates(path, name, **states):
+    """What the reader makes of one model in a file."""
+    folder = path.parent
+    np.savez(folder / "states.npz", **states)
+    command = [sys.executable, "-c", textwrap.dedent(RATE_READER)]
+    subprocess.run(
+        [*command, str(path), name, str(folder / "states.npz"), str(folder / "out.npz")], check=True
+    )
+    with np.load(folder / "out.npz") as found:
+        return found["after"], found["predicted"]
 
-    from ndx_latent_dynamics.testing.mock import mock_rate_rnn, mock_task_rnn
-    from pynwb import NWBHDF5IO, NWBFile
 
-    nwbfile = NWBFile("rates", "rates", datetime(2024, 1, 1, tzinfo=UTC))
-    module = nwbfile.create_processing_module("ecephys", "rate networks")
-    models = [make(activation=activation) for make in (mock_rate_rnn, mock_task_rnn)]
-    for model in models:
-        module.add(model)
-    path = tmp_path / "rates.nwb"
-    with NWBHDF5IO(str(path), "w") as io:
-        io.write(nwbfile)
-    random = np.random.default_rng(5)
-    x, u = random.normal(size=(4, 5)), random.normal(size=(4, 2))
-    np.savez(tmp_path / "states.npz", x=x, u=u)
-    files = [str(path), str(tmp_path / "states.npz"), str(tmp_path / "out.npz")]
-    subprocess.run([sys.executable, "-c", textwrap.dedent(RATE_READER), *files], check=True)
+def driven_trials():
+    """Rates in spikes/s of a random network of six units under two inputs."""
+    rng = np.random.default_rng(0)
+    inputs = 0.1 * rng.normal(size=(4, 60, 2)).cumsum(axis=1)
+    weights, drive = 1.2 * rng.normal(size=(6, 6)) / 6**0.5, inputs @ rng.normal(size=(2, 6))
+    x = np.zeros((4, 60, 6))
+    for t in range(59):
+        x[:, t + 1] = x[:, t] + 0.2 * (np.tanh(x[:, t]) @ weights.T + drive[:, t] - x[:, t])
+    order = ("trial", "time", "unit")
+    return xr.Dataset(
+        {
+            "signal": (order, 20 + 15 * np.tanh(x) + 0.5 * rng.normal(size=x.shape)),
+            "inputs": (("trial", "time", "input"), inputs),
+            "mask": (order[:2], np.ones((4, 60), dtype=bool)),
+        },
+        {"trial": np.arange(4), "time": (np.arange(60) + 0.5) * 0.01, "unit": np.arange(6) + 3},
+        {"bin_size": 0.01, "align_to": "go", "source": "{}"},
+    )
 
-    phi = {"tanh": np.tanh, "relu": lambda v: max(v, 0.0), "softplus": lambda v: np.log1p(np.exp(v))}[
-        activation
-    ]
-    with np.load(tmp_path / "out.npz") as found:
-        for model in models:
-            J, W, b = model.recurrent_weights, model.input_weights, model.unit_bias
-            for row in range(4):
-                for i in range(5):
-                    current = sum(J[i, j] * phi(x[row, j]) for j in range(5)) + b[i]
-                    current += sum(W[i, k] * u[row, k] for k in range(2))
-                    expected = x[row, i] + 0.002 / 0.05 * (current - x[row, i])
-                    assert found[model.name][row, i] == pytest.approx(expected, rel=1e-5)
-            output = sum(model.readout_weights[0, i] * phi(found[model.name][0, i]) for i in range(5))
-            assert found[f"{model.name}_output"][0, 0] == pytest.approx(
-                output + model.readout_bias[0], rel=1e-5
-            )
+
+RATE_FITS = [
+    ("tanh", "ridge", {}, {}),
+    ("relu", "convex", {"unrecorded": 2}, {}),
+    ("softplus", "backprop", {}, {"iterations": 3}),
+    ("tanh", "full_force", {"unrecorded": 10}, {}),
+]
+
+
+@pytest.mark.parametrize(("activation", "method", "settings", "options"), RATE_FITS)
+def test_a_fitted_rate_network_is_stepped_from_the_file_alone(
+    tmp_path, activation, method, settings, options
+):
+    """States in the file, stepped with the page alone, give the rates that the model predicts a bin later."""
+    trials = driven_trials()
+    model = nr.RateRNN(activation=activation, time_constant=0.05, **settings).fit(trials, method, **options)
+    inferred = model.infer(trials)
+    start = "2024-01-01T00:00:00+00:00"
+    path = nr.write(tmp_path / "rates.nwb", model, latents=inferred, session_start_time=start, dandi=False)
+    _, predicted = read_rates(path, "rate_rnn", u=trials["inputs"].values)
+    ahead = inferred["rates"].transpose("trial", "time", "unit").values[:, 1:]
+    assert ahead.std() > 1  # spikes/s
+    np.testing.assert_allclose(predicted[:, :-1], ahead, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_a_trained_task_network_is_stepped_from_the_file_alone(tmp_path, activation):
+    from nwb_rnn.teachers.delayed_reach import DelayedReach
+
+    task = DelayedReach()
+    model = nr.TaskRNN(units=12, activation=activation, seed=3)
+    model.fit(task, iterations=6, batch_size=4, validate_every=2, progress=False)
+    start = "2024-01-01T00:00:00+00:00"
+    path = nr.write(tmp_path / "task.nwb", model, session_start_time=start, dandi=False)
+    trials = task.conditions()
+    x = model.currents(trials, noise=False).numpy()
+    outputs = model.simulate(trials, noise=False)["outputs"].transpose("trial", "time", "output").values
+    after, predicted = read_rates(path, "task_rnn", x=x[:, :-1], u=trials.inputs[:, 1:])
+    assert x.std() > 0.1
+    np.testing.assert_allclose(after, x[:, 1:], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(predicted, outputs[:, 1:], rtol=1e-4, atol=1e-5)
 
 
 def test_the_rate_reader_uses_only_what_the_types_page_names():
@@ -293,5 +330,8 @@ def test_the_rate_reader_uses_only_what_the_types_page_names():
     model = section(page, "RateRNN") + section(page, "LatentDynamicsModel")
     for name in re.findall(r"model\.(\w+)", RATE_READER):
         assert re.search(rf"^\| {name}[ |(]", model, re.M), f"the page says nothing of {name}"
+    for name in re.findall(r'further\["(\w+)"\]', RATE_READER):
+        assert name in model, f"the page does not say what {name} is"
     assert "tau dx/dt = -x + J r + W u + b + noise, r = activation(x)" in model
     assert "output = readout_weights r + readout_bias" in model
+    assert "rate_offset + rate_gain r" in model

@@ -16,7 +16,6 @@ from nwb_rnn.estimators import arrays as array_form
 from nwb_rnn.estimators import choices, matching, posterior, scoring, sessions
 from nwb_rnn.estimators.estimator import Estimator
 from nwb_rnn.estimators.software import versions
-from nwb_rnn.estimators.training import Fitted, train
 from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.models.canonical import canonical_basis, change_basis, is_canonical
 from nwb_rnn.models.encoder import ConvEncoder
@@ -30,6 +29,7 @@ from nwb_rnn.smc.proposals import choose
 if TYPE_CHECKING:
     from nwb_rnn.dynamics.fixed_points import FixedPoints
     from nwb_rnn.dynamics.maps import LowRankMap
+    from nwb_rnn.estimators.training import Fitted
 
 
 class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
@@ -148,6 +148,8 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
         DivergenceError : training left the finite numbers; the last good state is kept.
         """
         proposal = choose(proposal, self.config)
+        from nwb_rnn.estimators.training import train  # slow to import, and not needed to load a model
+
         training = TrainingOptions(
             iterations=iterations,
             batch_size=batch_size,

@@ -26,8 +26,7 @@ class ConvEncoder(nn.Module):
         kernels = config.encoder_kernels
         widths = [observed_units, *[config.encoder_channels] * (len(kernels) - 1), 2 * config.rank]
         self.convolutions = nn.ModuleList(
-            nn.utils.skip_init(nn.Conv1d, widths[i], widths[i + 1], kernel)
-            for i, kernel in enumerate(kernels)
+            _convolution(widths[i], widths[i + 1], kernel) for i, kernel in enumerate(kernels)
         )
         for convolution in self.convolutions:
             _initialise(convolution, generator)
@@ -93,6 +92,17 @@ class _OfData(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         on_weight = torch.nn.functional.conv1d(x.transpose(0, 1), gradient.transpose(0, 1)).transpose(0, 1)
         return None, on_weight, gradient.sum((0, 2))
+
+
+def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Conv1d:
+    """Not initialised yet, so that torch's global generator is left alone.
+
+    `nn.utils.skip_init` does the same, and imports sympy on its way: a third of the time of loading a model.
+    """
+    made = nn.Conv1d(inputs, outputs, kernel, device="meta")
+    made.weight = nn.Parameter(torch.empty(outputs, inputs, kernel))
+    made.bias = nn.Parameter(torch.empty(outputs))
+    return made
 
 
 def _initialise(convolution: nn.Conv1d, generator: torch.Generator) -> None:

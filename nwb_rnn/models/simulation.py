@@ -16,7 +16,7 @@ from nwb_rnn.models.low_rank import (
 )
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def simulate(
     config: LowRankConfig,
     parameters: LowRankParameters,

@@ -9,6 +9,7 @@ import numpy as np
 from nwb_rnn.errors import InputError
 from nwb_rnn.metrics.comparison import mean_rate_correlation
 from nwb_rnn.metrics.comparison import mean_rates as mean_rates_of
+from nwb_rnn.metrics.conditions import values_and_mask
 from nwb_rnn.plotting.style import MODEL, QUIET, RECORDED, given_or_new, tidy, time_label
 
 if TYPE_CHECKING:
@@ -57,13 +58,9 @@ def average(dataset: xr.Dataset, name: str, unit=None) -> tuple[np.ndarray, np.n
     """(T,) average over the trials that run at each time, and (T,) how many those are."""
     if unit is not None and unit not in dataset["unit"].values:
         raise InputError(f"there is no unit {unit!r}; units are {dataset['unit'].values[:8].tolist()}…")
-    values = dataset[name].transpose("trial", "time", "unit").values.astype(float)
-    if "mask" in dataset:
-        mask = dataset["mask"].broadcast_like(dataset[name]).transpose("trial", "time", "unit").values
-        values = np.where(mask.astype(bool), values, np.nan)
+    values, known = values_and_mask(dataset, name)
     if unit is not None:
-        values = values[:, :, dataset["unit"].values == unit]
-    known = np.isfinite(values)
+        values, known = (x[:, :, dataset["unit"].values == unit] for x in (values, known))
     total = np.where(known, values, 0.0).sum(axis=(0, 2))
     return total / np.maximum(known.sum(axis=(0, 2)), 1), known.any(axis=2).sum(axis=0)
 
@@ -82,14 +79,21 @@ def smoothed(values: np.ndarray, width: float) -> np.ndarray:
 
 def most_modulated(trials: xr.Dataset, latents: xr.Dataset, count: int = 3) -> list:
     """Ids of the units whose average over trials varies most, in standard deviations of its noise."""
-    name = "counts" if "counts" in trials else "signal"
+    units, fewest = trials["unit"].values, max(1, _FEWEST * trials.sizes["trial"])
+    (recorded, _), (modelled, seen) = _averages(trials), _averages(latents.sel(unit=units), "rates")
     found = []
-    for unit in trials["unit"].values:
-        modelled, seen = average(latents, "rates", unit)
-        shown = seen >= max(1, _FEWEST * trials.sizes["trial"])
-        level = abs(average(trials, name, unit)[0][shown].mean())
-        found.append(modelled[shown].std() / np.sqrt(level) if level > 0 else 0.0)
-    return trials["unit"].values[np.argsort(found)[::-1][:count]].tolist()
+    for unit in range(len(units)):
+        shown = seen[:, unit] >= fewest
+        level = abs(recorded[shown, unit].mean()) if shown.any() else 0.0
+        found.append(modelled[shown, unit].std() / np.sqrt(level) if level > 0 else 0.0)
+    return units[np.argsort(found)[::-1][:count]].tolist()
+
+
+def _averages(dataset: xr.Dataset, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(T, D) average of each unit over the trials that run at each time, and how many those are."""
+    values, known = values_and_mask(dataset, name)
+    seen = known.sum(axis=0)
+    return np.where(known, values, 0.0).sum(axis=0) / np.maximum(seen, 1), seen
 
 
 def mean_rates(recorded: xr.Dataset, simulated: xr.Dataset, ax: Axes | None = None) -> Axes:

@@ -146,10 +146,10 @@ def _png(draw: Callable[[Axes], Any]) -> bytes:
     file = io.BytesIO()
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a text in a script without font
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = Figure(figsize=_SIZE, dpi=_DOTS_PER_INCH, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
         draw(figure.subplots())
-        figure.savefig(file, dpi=_DOTS_PER_INCH, format="png")
+        canvas.print_png(file)  # figure.savefig would draw everything twice
     return file.getvalue()
 
 

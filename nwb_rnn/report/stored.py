@@ -10,11 +10,13 @@ from nwb_rnn.errors import InputError, NwbRnnError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pynwb import NWBFile
 
     from nwb_rnn.dynamics.fixed_points import FixedPoints
     from nwb_rnn.recordings.recording import Recording
 
 SIMULATED_TRIALS = 100
+SIMULATED_BINS = 120_000  # of all trials together, where that is fewer trials but not fewer than recorded
 _Part = TypeVar("_Part")
 
 
@@ -57,49 +59,63 @@ def gather(model_file: str, source: str | None = None, name: str | None = None) 
     SourceError, StorageError : the file cannot be read, or holds no such model
     InputError : `source` was named, and does not have the trials that the latents belong to
     """
+    from nwb_rnn.storage.reading import opened
+
+    with opened(model_file) as nwbfile:
+        found = _read(nwbfile, model_file, source, name)
+    if found.latents is not None:
+        found.simulated = _attempt(found, "simulated activity", lambda: _simulated(found))
+    return found
+
+
+def _read(nwbfile: NWBFile, model_file: str, source: str | None, name: str | None) -> Stored:
+    """All that is read, while the file is open."""
     from nwb_rnn.sources import read
-    from nwb_rnn.storage import load, load_latents
-    from nwb_rnn.storage.reading import read_about
+    from nwb_rnn.sources.nwb import read_open
+    from nwb_rnn.storage.reading import load, load_latents, read_about
 
-    about = read_about(model_file, name)
-    found = Stored(load(model_file, about["name"]), about)
-
-    def attempt(what: str, make: Callable[[], _Part]) -> _Part | None:
-        try:
-            return make()
-        except NwbRnnError as error:
-            found.absent.append(f"{what}: {error}")
-            return None
-
-    found.points = _points(model_file, about["fixed_points"])
-    found.recording = attempt("the recorded session", lambda: read(source or model_file))
+    about = read_about(nwbfile, name)
+    found = Stored(load(nwbfile, about["name"]), about)
+    found.points = _points(nwbfile, about["fixed_points"])
+    found.recording = _attempt(
+        found, "the recorded session", lambda: read(source) if source else read_open(nwbfile, model_file)
+    )
     if not about["latents"]:
         found.absent.append("latents: the file holds none of this model")
         return found
-    found.latents = load_latents(model_file, about["latents"][0])
+    found.latents = load_latents(nwbfile, about["latents"][0])
     if found.recording is not None:
         recording, latents = found.recording, found.latents
         if source is not None:
             found.trials = same_trials(recording, latents)
         else:
-            found.trials = attempt("recorded activity", lambda: same_trials(recording, latents))
-    found.simulated = attempt("simulated activity", lambda: _simulated(found))
+            found.trials = _attempt(found, "recorded activity", lambda: same_trials(recording, latents))
     return found
 
 
-def _points(model_file: str, names: list[str]) -> dict[str, FixedPoints]:
+def _attempt(found: Stored, what: str, make: Callable[[], _Part]) -> _Part | None:
+    """What `make` gives; None, and the reason among what is absent, where it cannot be had."""
+    try:
+        return make()
+    except NwbRnnError as error:
+        found.absent.append(f"{what}: {error}")
+        return None
+
+
+def _points(nwbfile: NWBFile, names: list[str]) -> dict[str, FixedPoints]:
     from nwb_rnn.dynamics.fixed_points import FixedPoints
     from nwb_rnn.storage import load_fixed_points
 
-    return {name: FixedPoints.from_dict(load_fixed_points(model_file, name)) for name in names}
+    return {name: FixedPoints.from_dict(load_fixed_points(nwbfile, name)) for name in names}
 
 
 def _simulated(found: Stored) -> xr.Dataset:
-    """Trials simulated with the lengths of those that were inferred."""
+    """Trials simulated with the lengths of those that were inferred, as many or more."""
     if found.model.data_description.get("input_names"):
         raise InputError("the model is driven by inputs, which are not stored with the latents")
     like = found.trials if found.trials is not None else found.latents
-    return found.model.simulate(trials=max(SIMULATED_TRIALS, like.sizes["trial"]), like=like)
+    enough = min(SIMULATED_TRIALS, SIMULATED_BINS // like.sizes["time"])
+    return found.model.simulate(trials=max(enough, like.sizes["trial"]), like=like)
 
 
 def same_trials(recording: Recording, latents: xr.Dataset) -> xr.Dataset:

@@ -67,7 +67,20 @@ def read_nwb(
     SourceError : the file cannot be read
     InputError : it holds no units and no signal, or not those asked for
     """
-    with _opened(source) as (nwbfile, location), quiet(), explained(public_location(location)):
+    with _opened(source) as (nwbfile, location):
+        return read_open(nwbfile, location, signal, units, span, keep_rejected)
+
+
+def read_open(
+    nwbfile: NWBFile,
+    location: str,
+    signal: str | None = None,
+    units: str | Sequence[Any] | np.ndarray | None = None,
+    span: tuple[float, float] | None = None,
+    keep_rejected: bool = False,
+) -> Recording:
+    """Read a file that is open, and is to be opened at `location` when a large signal of it is needed."""
+    with quiet(), explained(public_location(location)):
         contents = take_stock(nwbfile)
         notes = list(contents.notes)
         parts: dict[str, Any] = {}

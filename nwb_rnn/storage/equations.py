@@ -63,14 +63,17 @@ def rate_equations(arrays: Mapping[str, np.ndarray]) -> str:
     inputs = " + input_weights u" if _has_inputs(arrays) else ""
     activation = str(arrays.get("activation", "activation"))
     shown = _ACTIVATIONS.get(activation, f"{activation}(x)").replace("unit_bias", "0")
-    return "\n".join(
-        [
-            f"time_constant dx/dt = -x + recurrent_weights r{inputs} + unit_bias + noise",
-            f"r = {shown}",
-            "x' = x + step_size / time_constant (-x + ...), in Euler steps",
-            "output = readout_weights r + readout_bias",
-        ]
-    )
+    lines = [
+        f"time_constant dx/dt = -x + recurrent_weights r{inputs} + unit_bias + noise",
+        f"r = {shown}",
+        "x' = x + step_size / time_constant (-x + ...), in Euler steps",
+    ]
+    if "readout_weights" in arrays:
+        lines.append("output = readout_weights r + readout_bias")
+    if "rate_gain" in arrays:
+        seen = "output" if "readout_weights" in arrays else "r[observed_index]"
+        lines.append(f"recorded = rate_offset + rate_gain {seen}")
+    return "\n".join(lines)
 
 
 def _has_inputs(arrays: Mapping[str, np.ndarray]) -> bool:

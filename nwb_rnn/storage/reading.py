@@ -16,6 +16,7 @@ from nwb_rnn.storage.result_form import stored_fixed_points, stored_latents
 
 if TYPE_CHECKING:
     import xarray
+    from pynwb import NWBFile
 
 _ESTIMATORS = {
     "LowRankRNN": "nwb_rnn.estimators.low_rank_rnn",
@@ -24,12 +25,26 @@ _ESTIMATORS = {
 }
 
 
-def load(path: str | os.PathLike, name: str | None = None) -> Any:
+@contextmanager
+def opened(path: str | os.PathLike | NWBFile) -> Iterator[NWBFile]:
+    """A file with our types known, closed again afterwards; one that is open already stays open.
+
+    Opening takes longest of all: those who read several things open the file once with this.
+    """
+    import_module("ndx_latent_dynamics")
+    if not isinstance(path, str | os.PathLike):
+        yield path
+        return
+    with open_nwb(path) as nwbfile:
+        yield nwbfile
+
+
+def load(path: str | os.PathLike | NWBFile, name: str | None = None) -> Any:
     """The fitted model in an NWB file, with the same numbers bit for bit.
 
     Parameters
     ----------
-    path : file, Zarr folder or address
+    path : file, Zarr folder or address; or an open `pynwb.NWBFile`, which is left open
     name : of the model, where the file holds several
 
     Returns
@@ -53,13 +68,13 @@ def load(path: str | os.PathLike, name: str | None = None) -> Any:
     )
 
 
-def read_model(path: str | os.PathLike, name: str | None = None) -> StoredModel:
+def read_model(path: str | os.PathLike | NWBFile, name: str | None = None) -> StoredModel:
     """The numbers of a fitted model, without making an estimator of them."""
     with _chosen(path, KINDS, name, "fitted model") as container:
         return stored_model(container)
 
 
-def load_latents(path: str | os.PathLike, name: str | None = None) -> xarray.Dataset:
+def load_latents(path: str | os.PathLike | NWBFile, name: str | None = None) -> xarray.Dataset:
     """Latents as `infer` returned them; columns of the table of trials come along as coordinates.
 
     Parameters
@@ -70,7 +85,7 @@ def load_latents(path: str | os.PathLike, name: str | None = None) -> xarray.Dat
         return stored_latents(container)
 
 
-def load_fixed_points(path: str | os.PathLike, name: str | None = None) -> dict[str, Any]:
+def load_fixed_points(path: str | os.PathLike | NWBFile, name: str | None = None) -> dict[str, Any]:
     """Fixed points as a dict of arrays, for `nwb_rnn.dynamics.fixed_points.FixedPoints.from_dict`.
 
     Parameters
@@ -81,16 +96,15 @@ def load_fixed_points(path: str | os.PathLike, name: str | None = None) -> dict[
         return stored_fixed_points(container)
 
 
-def contents(path: str | os.PathLike) -> dict[str, list[str]]:
+def contents(path: str | os.PathLike | NWBFile) -> dict[str, list[str]]:
     """Names of the models, sets of latents and tables of fixed points that a file holds."""
-    import_module("ndx_latent_dynamics")
     kinds = {"models": KINDS, "latents": ("TrialAlignedLatents",), "fixed_points": ("FixedPointTable",)}
-    with open_nwb(path) as nwbfile:
+    with opened(path) as nwbfile:
         held = [(type_of(item), item.name) for item in nwbfile.objects.values()]
     return {what: sorted(name for kind, name in held if kind in types) for what, types in kinds.items()}
 
 
-def read_about(path: str | os.PathLike, name: str | None = None) -> dict[str, Any]:
+def read_about(path: str | os.PathLike | NWBFile, name: str | None = None) -> dict[str, Any]:
     """What a file says about a model besides its numbers.
 
     Returns
@@ -124,14 +138,16 @@ def read_about(path: str | os.PathLike, name: str | None = None) -> dict[str, An
 
 
 @contextmanager
-def _chosen(path: str | os.PathLike, kinds: tuple[str, ...], name: str | None, what: str) -> Iterator[Any]:
+def _chosen(
+    path: str | os.PathLike | NWBFile, kinds: tuple[str, ...], name: str | None, what: str
+) -> Iterator[Any]:
     """The one object of these types in a file, or the one with this name."""
-    import_module("ndx_latent_dynamics")
-    with open_nwb(path) as nwbfile:
+    with opened(path) as nwbfile:
         found = [item for item in nwbfile.objects.values() if type_of(item) in kinds]
         wanted = _named(found, name)
         if len(wanted) != 1:
-            raise StorageError(_refusal(public_location(path), [i.name for i in found], name, what))
+            location = path if isinstance(path, str | os.PathLike) else str(nwbfile.container_source)
+            raise StorageError(_refusal(public_location(location), [i.name for i in found], name, what))
         yield wanted[0]
 
 

@@ -139,6 +139,49 @@ def test_the_scene_holds_the_latents_of_the_file(html, fitted):
     assert len(data["points"]) == len(nr.load(fitted).fixed_points())
 
 
+def test_the_file_is_opened_once(fitted, monkeypatch):
+    """Opening takes longer than all reading from it."""
+    from nwb_rnn.sources import nwb
+    from nwb_rnn.storage import reading
+
+    asked, really = [], reading.open_nwb
+    for module in (nwb, reading):
+        monkeypatch.setattr(module, "open_nwb", lambda path: asked.append(path) or really(path))
+    assert gather(str(fitted)).simulated is not None
+    assert asked == [str(fitted)]
+
+
+def test_an_open_file_is_read_and_left_open(fitted):
+    from nwb_rnn.errors import StorageError
+    from nwb_rnn.storage.reading import load_latents, opened
+
+    with opened(fitted) as nwbfile:
+        model = nr.load(nwbfile)
+        np.testing.assert_array_equal(
+            load_latents(nwbfile)["latent_mean"].values, load_latents(fitted)["latent_mean"].values
+        )
+        assert nwbfile.identifier
+        with pytest.raises(StorageError, match=r"fitted\.nwb"):
+            nr.load(nwbfile, "another")
+    for name, values in nr.load(fitted).to_arrays().items():
+        np.testing.assert_array_equal(model.to_arrays()[name], values)
+
+
+def test_a_long_trial_is_simulated_about_as_often_as_it_can_tell_something(fitted):
+    from nwb_rnn.report import stored as reading
+
+    whole = gather(str(fitted))
+    assert whole.simulated.sizes["trial"] == reading.SIMULATED_TRIALS
+    few = whole.latents.isel(trial=[0])
+    whole.trials, whole.latents = (
+        None,
+        few.isel(time=np.arange(12_000) % few.sizes["time"]).assign_coords(
+            time=np.arange(12_000) * whole.model.bin_size
+        ),
+    )
+    assert reading._simulated(whole).sizes["trial"] == 10
+
+
 def test_long_recordings_are_thinned_to_whole_trials_and_it_is_said():
     import xarray as xr
 

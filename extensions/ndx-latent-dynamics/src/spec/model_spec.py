@@ -202,7 +202,10 @@ def rate_rnn() -> NWBGroupSpec:
         neurodata_type_inc="LatentDynamicsModel",
         doc=(
             "Recurrent network of N rate units: tau dx/dt = -x + J r + W u + b + noise, r = activation(x), "
-            "in Euler steps of `step_size`; output = readout_weights r + readout_bias."
+            "in Euler steps of `step_size`; output = readout_weights r + readout_bias. Where "
+            "`further_parameters` holds rate_gain and rate_offset, one of each for every observed unit, what "
+            "is recorded of a unit is rate_offset + rate_gain r, in the units of the recording, with r that "
+            "of the unit that `observed_index` names, or, where there are readout_weights, its output."
         ),
         attributes=[
             attribute(
