@@ -9,7 +9,7 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.metrics.conditions import condition_averages
 from nwb_rnn.plotting.rates import smoothed
 from nwb_rnn.plotting.state_space import condition_names
-from nwb_rnn.plotting.style import PALETTE, given_or_new, tidy, time_label
+from nwb_rnn.plotting.style import PALETTE, given_or_new, of_signal, tidy, time_label
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,7 +61,7 @@ def psth(
     lines.append(Line2D([], [], color="black", linestyle="--"))
     ax.legend(lines, [*labels, "model"], frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     ax.set_xlim(time[0], time[-1])
-    quantity = "rate (spikes/s)" if counts else "signal"
+    quantity = "rate (spikes/s)" if counts else of_signal("signal", trials)
     return tidy(ax, time_label(trials.attrs.get("align_to", "")), quantity, f"unit {unit}")
 
 

@@ -10,7 +10,7 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.metrics.comparison import mean_rate_correlation
 from nwb_rnn.metrics.comparison import mean_rates as mean_rates_of
 from nwb_rnn.metrics.conditions import values_and_mask
-from nwb_rnn.plotting.style import MODEL, QUIET, RECORDED, given_or_new, tidy, time_label
+from nwb_rnn.plotting.style import MODEL, QUIET, RECORDED, given_or_new, of_signal, tidy, time_label
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,7 +49,7 @@ def rates(
         ax.plot(time[shown], smooth[shown], color=colour, label=label, linewidth=1.5)
     ax.set_xlim(time[shown][0], time[shown][-1])
     ax.margins(y=0.1)
-    quantity = "rate (spikes/s)" if name == "counts" else "signal"
+    quantity = "rate (spikes/s)" if name == "counts" else of_signal("signal", trials)
     what = "mean of all units" if unit is None else f"unit {unit}"
     return tidy(ax, time_label(trials.attrs.get("align_to", "")), quantity, f"average over trials, {what}")
 
@@ -119,9 +119,9 @@ def mean_rates(recorded: xr.Dataset, simulated: xr.Dataset, ax: Axes | None = No
     ax.plot([low, high], [low, high], color=QUIET, linewidth=1, zorder=1)
     ax.scatter(first, second, s=18, color=MODEL, edgecolor="white", linewidth=0.5, zorder=2)
     ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    unit = " (spikes/s)" if counts else ""
     title = f"mean of each unit, r = {correlation:.3f}" if np.isfinite(correlation) else "mean of each unit"
-    return tidy(ax, f"recorded{unit}", f"simulated{unit}", title)
+    labels = [f"{x} (spikes/s)" if counts else of_signal(x, recorded) for x in ("recorded", "simulated")]
+    return tidy(ax, *labels, title)
 
 
 def _plain_log(ax: Axes) -> None:

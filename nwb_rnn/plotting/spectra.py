@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nwb_rnn.metrics.spectra import spectrum
-from nwb_rnn.plotting.style import MODEL, RECORDED, given_or_new, tidy
+from nwb_rnn.plotting.style import MODEL, RECORDED, given_or_new, of_signal, tidy
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,7 +41,7 @@ def power_spectra(
     _plain_decades(ax)
     ax.legend(frameon=False)
     counts = "counts" in recorded
-    label = "power ((spikes/s)²/Hz)" if counts else "power per Hz"
+    label = "power ((spikes/s)²/Hz)" if counts else of_signal("power", recorded, power=2, per="Hz")
     title = "spectrum of all units pooled" if counts and pooled else "mean spectrum of single units"
     return tidy(ax, "frequency (Hz)", label, title if counts else "mean spectrum of the channels")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nwb_rnn.errors import InputError
-from nwb_rnn.plotting.style import RECORDED, given_or_new, tidy, time_label
+from nwb_rnn.plotting.style import RECORDED, given_or_new, of_signal, tidy, time_label
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +32,8 @@ def raster(
     rows = np.arange(values.shape[1]) if order is None else np.asarray(order)
     time = trials["time"].values
     if name == "signal":
-        _image(ax, time, np.where(inside[:, None], values, np.nan)[:, rows], "recorded signal", centred=True)
+        label = of_signal("recorded signal", trials)
+        _image(ax, time, np.where(inside[:, None], values, np.nan)[:, rows], label, centred=True)
     else:
         bins, height = np.nonzero(values[:, rows] * inside[:, None])
         ax.vlines(time[bins], height - 0.4, height + 0.4, color=RECORDED, linewidth=0.7)
@@ -59,7 +60,7 @@ def expected(
     rows = np.arange(values.shape[1]) if order is None else np.asarray(order)
     counts = float(np.nanmin(values)) >= 0
     values = values / float(latents.attrs["bin_size"]) if counts else values
-    label = "expected rate (spikes/s)" if counts else "expected signal"
+    label = "expected rate (spikes/s)" if counts else of_signal("expected signal", latents)
     _image(ax, latents["time"].values, values[:, rows], label, centred=not counts)
     _to_trial(ax, latents["time"].values, inside)
     name = latents["trial"].values[trial]

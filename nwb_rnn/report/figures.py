@@ -28,6 +28,7 @@ _STYLE = {
     "axes.linewidth": 0.8,
 }
 _UNITS_SHOWN = 3
+_BINS_SHOWN = 1000  # of one trial; more than the figure has dots in a row show nothing
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,16 @@ def _plan(stored: Stored) -> Iterator[tuple[str, Callable[[Axes], Any], str]]:
 
 def _one_trial(stored: Stored) -> Iterator[tuple[str, Callable, str]]:
     from nwb_rnn.plotting.latents import latents as draw_latents
-    from nwb_rnn.plotting.spikes import expected, longest_typical, raster, unit_order
+    from nwb_rnn.plotting.spikes import expected, inside_of, longest_typical, raster, unit_order
 
     latents, trials, section = stored.latents, stored.trials, "One trial"
     trial = longest_typical(latents)
     name = shown(stored.latents["trial"].values[trial])
+    bins = latents.sizes["time"]
+    if bins > _BINS_SHOWN and inside_of(latents, trial).sum() > _BINS_SHOWN:
+        span = slice(0, _BINS_SHOWN)
+        latents, trials = latents.isel(time=span), None if trials is None else trials.isel(time=span)
+        name += f", its first {_BINS_SHOWN * float(latents.attrs['bin_size']):.3g} s"
     arrays = stored.model.to_arrays()
     order = unit_order(arrays["readout_weights"]) if "readout_weights" in arrays else None
     rows = "units sorted by their loading on the latents" if order is not None else "units in rows"
@@ -169,8 +175,8 @@ def _plain_names(dataset: xr.Dataset | None) -> xr.Dataset | None:
         if name in dataset.coords and dataset[name].dtype.kind not in "iuf":
             changed[name] = _different([plain_for_figures(value) for value in dataset[name].values])
     dataset = dataset.assign_coords(changed)
-    if "align_to" in dataset.attrs:
-        dataset.attrs["align_to"] = plain_for_figures(dataset.attrs["align_to"])
+    for name in {"align_to", "physical_unit"} & set(dataset.attrs):
+        dataset.attrs[name] = plain_for_figures(dataset.attrs[name])
     return dataset
 
 

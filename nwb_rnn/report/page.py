@@ -134,7 +134,8 @@ def _views(stored: Stored) -> Iterator[str]:
         yield "<h2>Flow</h2>"
         yield (
             '<p class="note screen">Arrows show where the fitted dynamics move the latents without noise, '
-            "blue lines the first trials. Click to start a path. Sliders set what is not on the axes.</p>"
+            "blue lines the start of the first trials. Click to start a path. Sliders set what is not on the "
+            "axes.</p>"
         )
         axes = "".join(f'<label>{x} <select id="flow-{x}"></select></label>' for x in "xy")
         yield f'<div class="controls" id="flow-controls">{axes}</div>'
@@ -159,7 +160,7 @@ def _figures(drawn: list[Picture]) -> Iterator[str]:
 
 
 def _tables(stored: Stored, file_name: str) -> Iterator[str]:
-    yield from _table("Scores", tables.scores(stored))
+    yield from _table("Scores", tables.scores(stored), "scores")
     for name, points in stored.points.items():
         yield f"<h2>Fixed points: {escape(shown(name))}</h2><p>{escape(tables.proof(points))}</p>"
         yield from _table("", tables.fixed_points(points), "points")

@@ -63,7 +63,7 @@ def gather(model_file: str, source: str | None = None, name: str | None = None) 
 
     with opened(model_file) as nwbfile:
         found = _read(nwbfile, model_file, source, name)
-    if found.latents is not None:
+    if found.trials is not None:  # what is simulated is shown against what was recorded
         found.simulated = _attempt(found, "simulated activity", lambda: _simulated(found))
     return found
 
@@ -71,15 +71,12 @@ def gather(model_file: str, source: str | None = None, name: str | None = None) 
 def _read(nwbfile: NWBFile, model_file: str, source: str | None, name: str | None) -> Stored:
     """All that is read, while the file is open."""
     from nwb_rnn.sources import read
-    from nwb_rnn.sources.nwb import read_open
     from nwb_rnn.storage.reading import load, load_latents, read_about
 
     about = read_about(nwbfile, name)
     found = Stored(load(nwbfile, about["name"]), about)
     found.points = _points(nwbfile, about["fixed_points"])
-    found.recording = _attempt(
-        found, "the recorded session", lambda: read(source) if source else read_open(nwbfile, model_file)
-    )
+    found.recording = read(source) if source else _copy(found, nwbfile, model_file)
     if not about["latents"]:
         found.absent.append("latents: the file holds none of this model")
         return found
@@ -91,6 +88,20 @@ def _read(nwbfile: NWBFile, model_file: str, source: str | None, name: str | Non
         else:
             found.trials = _attempt(found, "recorded activity", lambda: same_trials(recording, latents))
     return found
+
+
+def _copy(found: Stored, nwbfile: NWBFile, model_file: str) -> Recording | None:
+    """The copy of the session in the file, which has none of large signals."""
+    from nwb_rnn.sources.nwb import read_open
+
+    try:
+        return read_open(nwbfile, model_file)
+    except NwbRnnError:  # its reason names the folder of the file, which is not the reader's business
+        found.absent.append(
+            "recorded activity, and simulated activity to hold against it: the file has no copy of the "
+            "recording; name it with --source FILE"
+        )
+        return None
 
 
 def _attempt(found: Stored, what: str, make: Callable[[], _Part]) -> _Part | None:
@@ -113,7 +124,7 @@ def _simulated(found: Stored) -> xr.Dataset:
     """Trials simulated with the lengths of those that were inferred, as many or more."""
     if found.model.data_description.get("input_names"):
         raise InputError("the model is driven by inputs, which are not stored with the latents")
-    like = found.trials if found.trials is not None else found.latents
+    like: Any = found.trials
     enough = min(SIMULATED_TRIALS, SIMULATED_BINS // like.sizes["time"])
     return found.model.simulate(trials=max(enough, like.sizes["trial"]), like=like)
 

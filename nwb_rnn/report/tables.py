@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,12 @@ _SESSION = (
     "subject_age",
     "subject_description",
 )
-_LISTS = ("unit_ids", "trial_ids")
+_LISTS = ("unit_ids", "trial_ids", "input_names")
+_CALLED = {"bin_size": "bin size (s)", "window": "window (s)", "n_trials": "trials"}
 _SCORES = {
     "bits_per_spike": "Poisson likelihood above that of each unit's mean rate, per spike and in bits; 0 is "
     "no better than the mean",
-    "log_likelihood_per_bin": "natural logarithm, by the particle filter, per observed bin",
+    "log_likelihood_per_bin": "in nats, by the particle filter, per observed bin",
     "co_smoothing_bits_per_spike": "bits per spike of units that were hidden, predicted from the others",
     "r2": "variance of the recorded channels explained by the smoothed expectation",
     "co_smoothing_r2": "variance explained of channels that were hidden",
@@ -62,9 +64,7 @@ def key_numbers(stored: Stored) -> list[tuple[str, str]]:
         found.append(("trials", number(described["n_trials"])))
     if described.get("bin_size"):
         found.append(("bin", f"{number(1000 * float(described['bin_size']))} ms"))
-    found += [
-        (shown(name).replace("_", " "), number(value)) for name, value in list(model.scores.items())[:2]
-    ]
+    found += [(_score_name(name), number(value)) for name, value in list(model.scores.items())[:2]]
     for points in list(stored.points.values())[:1]:
         found.append(("fixed points", f"{len(points)}{', all' if points.complete else ''}"))
     return found
@@ -73,10 +73,15 @@ def key_numbers(stored: Stored) -> list[tuple[str, str]]:
 def scores(stored: Stored) -> Table:
     """Every stored score, and what it means where that is known."""
     rows = [
-        (shown(name).replace("_", " "), number(value, 5), _SCORES.get(name, ""))
+        (_score_name(name), number(value, 5), _SCORES.get(name, ""))
         for name, value in stored.model.scores.items()
     ]
     return Table(("score", "value", "meaning"), rows)
+
+
+def _score_name(name: str) -> str:
+    words = shown(name).replace("_", " ")
+    return re.sub(r"\br2$", "R²", words).replace("log likelihood per bin", "log-likelihood per bin (nats)")
 
 
 def fixed_points(points: FixedPoints) -> Table:
@@ -106,7 +111,8 @@ def fixed_points(points: FixedPoints) -> Table:
         "time constant (s)",
         "frequency (Hz)",
     )
-    note = f"{len(points) - POINTS_SHOWN} more are in the file." if len(points) > POINTS_SHOWN else ""
+    note = f"{len(points) - POINTS_SHOWN} more are in the file. " if len(points) > POINTS_SHOWN else ""
+    note += "A negative time constant is that of growth."
     return Table(head, rows, note)
 
 
@@ -131,8 +137,9 @@ def data(stored: Stored) -> Table:
         if name in ("source", "dropped"):
             continue
         if name in _LISTS and isinstance(value, list):
-            value = f"{len(value)}: {', '.join(shown(v, 30) for v in value[:12])}{', …' * (len(value) > 12)}"
-        rows.append((shown(name).replace("_", " "), compact(value)))
+            listed = f"{', '.join(shown(v, 30) for v in value[:12])}{', …' * (len(value) > 12)}"
+            value = f"{len(value)}: {listed}" if value else "none"
+        rows.append((_CALLED.get(name, shown(name).replace("_", " ")), compact(value)))
     rows += [("left out", compact(line)) for line in _dropped(stored)]
     return Table(("", "value"), rows)
 

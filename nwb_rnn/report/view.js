@@ -83,11 +83,11 @@
             if (v > high[j]) high[j] = v;
           }
       const { pen, width, height } = fitted(canvas);
-      const size = 0.29 * Math.min(width, height) * turn.zoom;
+      const size = 0.3 * Math.min(width, height) * turn.zoom;
       const ca = Math.cos(turn.about), sa = Math.sin(turn.about), cu = Math.cos(turn.up), su = Math.sin(turn.up);
       const flat = (p) => {
         const x = ca * p[0] - sa * p[1], y = sa * p[0] + ca * p[1];
-        return [width / 2 + size * x * 1.3, height / 2 - size * 1.3 * (cu * p[2] - su * y)];
+        return [width / 2 + size * x, height / 2 - size * (cu * p[2] - su * y)];
       };
       const scaled = (v, j) => (high[j] > low[j] ? (2 * (v - low[j])) / (high[j] - low[j]) - 1 : 0);
       pen.strokeStyle = "#b5b5b5";
@@ -95,7 +95,7 @@
       for (let j = 0; j < 3; j++) {
         const start = [-1, -1, -1], end = [-1, -1, -1], label = [-1, -1, -1];
         end[j] = 1;
-        label[j] = 1.18;
+        label[j] = j === 2 ? 1.1 : 1.18;
         pen.beginPath();
         pen.moveTo(...flat(start));
         pen.lineTo(...flat(end));
@@ -103,7 +103,7 @@
         const at = flat(label);
         pen.fillStyle = "#333333";
         pen.textAlign = at[0] > width / 2 ? "right" : "left";
-        pen.fillText(names[axes[j]], Math.min(Math.max(at[0], 4), width - 4), at[1]);
+        pen.fillText(names[axes[j]], Math.min(Math.max(at[0], 4), width - 4), Math.min(Math.max(at[1], 16), height - 6));
       }
       pen.lineWidth = paths.trials.length > 60 ? 0.7 : 1.1;
       paths.trials.forEach((trial, b) => {
@@ -233,9 +233,12 @@
       if (data.latents) {
         pen.strokeStyle = "rgba(0,114,178,0.45)";
         pen.lineWidth = 0.8;
+        let left = 3000; /* bins: more of them hide the arrows */
         for (const trial of data.latents.trials.slice(0, 12)) {
+          const count = Math.min(trial.time.length, left);
+          left -= count;
           pen.beginPath();
-          for (let t = 0; t < trial.time.length; t++) pen.lineTo(...place(trial.z.slice(t * R, t * R + R)));
+          for (let t = 0; t < count; t++) pen.lineTo(...place(trial.z.slice(t * R, t * R + R)));
           pen.stroke();
         }
       }

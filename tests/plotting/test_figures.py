@@ -220,3 +220,22 @@ def test_report_refuses_latents_of_other_trials(teacher):
             teacher["inferred"].isel(trial=slice(0, 2)),
             teacher["simulated"],
         )
+
+
+@pytest.mark.parametrize(
+    ("unit", "signal", "power"),
+    [
+        ("volts", "signal (V)", "power (V²/Hz)"),
+        ("mmHg", "signal (mmHg)", "power ((mmHg)²/Hz)"),
+        ("n/a", "signal", "power per Hz"),
+        (None, "signal", "power per Hz"),
+    ],
+)
+def test_signals_are_labelled_with_their_unit_where_it_is_known(unit, signal, power):
+    import xarray as xr
+
+    from nwb_rnn.plotting.style import of_signal
+
+    trials = xr.Dataset(attrs={} if unit is None else {"physical_unit": unit})
+    assert of_signal("signal", trials) == signal
+    assert of_signal("power", trials, power=2, per="Hz") == power

@@ -11,6 +11,7 @@ from simulated_world import SMALL_FIT, run, small_session
 
 import nwb_rnn as nr
 from nwb_rnn.dynamics.named_arrays import network_of
+from nwb_rnn.plotting.style import of_signal
 from nwb_rnn.report.page import in_script, page
 from nwb_rnn.report.scene import latent_paths, rounded
 from nwb_rnn.report.stored import gather
@@ -125,6 +126,31 @@ def test_the_page_needs_nothing_from_elsewhere(html):
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
     assert html.stat().st_size < 5e6
+    assert str(html.parent) not in html.read_text(encoding="utf-8")
+
+
+def test_a_long_signal_without_a_copy_is_short_in_its_unit_and_tells_no_folder(tmp_path):
+    """As for EEG: the file holds no samples."""
+    from nwb_rnn.teachers.oscillator import oscillator
+
+    teacher = nr.LowRankRNN.from_arrays(**oscillator(observed=5, units=16, observation="gaussian"))
+    values = teacher.simulate(trials=1, bins=1500, seed=1)["signal"].values[0]
+    recording = nr.read({"signals": {"EEG": {"values": values, "rate": 100.0, "unit": "volts"}}})
+    trials = recording.segments()
+    model = nr.LowRankRNN(rank=2, units=16, observation="gaussian")
+    quick = {"particles": 4, "backend": "reference"}
+    model.fit(trials, iterations=2, polish=0, progress=False, crop=50, **quick)
+    latents = model.infer(trials, **quick)
+    start = "2024-01-01T00:00:00+00:00"
+    path = nr.write(tmp_path / "eeg.nwb", model, latents=latents, session_start_time=start, dandi=False)
+    stored = gather(str(path))
+    assert stored.trials is None
+    assert stored.simulated is None
+    assert of_signal("signal", stored.latents) == "signal (V)"
+    text = page(stored, "eeg.nwb")
+    assert "name it with --source FILE" in text
+    assert str(tmp_path) not in text
+    assert "trial 0, its first 10 s" in text
 
 
 def test_the_scene_holds_the_latents_of_the_file(html, fitted):
@@ -172,13 +198,9 @@ def test_a_long_trial_is_simulated_about_as_often_as_it_can_tell_something(fitte
 
     whole = gather(str(fitted))
     assert whole.simulated.sizes["trial"] == reading.SIMULATED_TRIALS
-    few = whole.latents.isel(trial=[0])
-    whole.trials, whole.latents = (
-        None,
-        few.isel(time=np.arange(12_000) % few.sizes["time"]).assign_coords(
-            time=np.arange(12_000) * whole.model.bin_size
-        ),
-    )
+    few = whole.trials.isel(trial=[0])
+    bins = np.arange(12_000)
+    whole.trials = few.isel(time=bins % few.sizes["time"]).assign_coords(time=bins * whole.model.bin_size)
     assert reading._simulated(whole).sizes["trial"] == 10
 
 
