@@ -58,11 +58,12 @@ def spectrum_distance(recorded: np.ndarray, generated: np.ndarray, sigma: float 
 
     Parameters
     ----------
-    recorded, generated : (T, D) series of one length, z-scored
+    recorded, generated : (T, D) series, z-scored; the longer one is cut, and both to an even length, as in
+        the published evaluation
     sigma : of the Gaussian that smooths each spectrum, frequency bins
     """
     _check(recorded, generated)
-    length = min(len(recorded), len(generated))
+    length = min(len(recorded), len(generated)) // 2 * 2
     p, q = (_normalised_spectrum(x[:length], sigma) for x in (recorded, generated))
     return float(np.sqrt(np.maximum(1 - np.sqrt(p * q).sum(0), 0)).mean())
 

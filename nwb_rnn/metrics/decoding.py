@@ -36,6 +36,9 @@ def decode(
 ) -> Decoding:
     """Ridge from features to targets in the same bin; see `fit_readout` for the penalty.
 
+    The evaluation of Pei et al. 2021 penalises the weights of plain features (α from 1e-4 to 1, whatever
+    their scale), chooses α over stretches of samples, and scores one split; without a penalty both are equal.
+
     Parameters
     ----------
     features : (B, T, F), such as latents; NaN outside of trials

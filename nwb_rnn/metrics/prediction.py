@@ -228,8 +228,8 @@ def _taught(features, values, mask, given, counts: bool) -> np.ndarray:
 def psth(setting: Setting, inferred: xr.Dataset) -> list[Score]:
     """Rates against the smoothed averages of the conditions (PSTHs), as the mean R² over units.
 
-    psth_r2 takes the rates of each trial, as Pei et al. 2021 do; psth_average_r2 their average over the
-    trials of a condition.
+    psth_average_r2 averages the rates over the trials of a condition first, as the evaluation of Pei et al.
+    2021 does; psth_r2 takes those of each trial, which therefore must not vary about the PSTH.
     """
     trials, by, width = setting.trials, setting.by, setting.width
     mask = values_and_mask(trials)[1]

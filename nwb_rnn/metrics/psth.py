@@ -28,8 +28,8 @@ def psth_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def psth_r2(recorded: np.ndarray, modelled: np.ndarray) -> np.ndarray:
     """(N,) 1 − Σ(recorded − modelled)² / Σ(recorded − its mean)² of each unit; NaN for a flat unit.
 
-    The mean over units is the PSTH R² of the Neural Latents Benchmark (Pei et al. 2021), which gives each
-    trial the average of its condition as `recorded` and that trial's rates as `modelled`.
+    With rates averaged over the trials of each condition, the mean over units is the PSTH R² of the Neural
+    Latents Benchmark (Pei et al. 2021) as its evaluation code computes it; that code counts a flat unit as 0.
 
     Parameters
     ----------

@@ -16,7 +16,8 @@ def interval_variability(trials: xr.Dataset) -> np.ndarray:
 
     Counts hold no spike times: the k spikes of a bin are put at (i + ½)/k of it. Intervals that cross a
     bin without observation, or the end of a trial, do not count; so short trials cut long intervals, in
-    recorded and simulated trials alike.
+    recorded and simulated trials alike. Pals et al. 2024 count a bin with several spikes as one spike, which
+    is the same where no bin holds more than one.
     """
     counts, mask = _counts(trials)
     return np.array([_variation(counts[..., d], mask[..., d]) for d in range(counts.shape[2])])

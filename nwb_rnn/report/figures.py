@@ -61,7 +61,7 @@ def _plan(stored: Stored) -> Iterator[tuple[str, Callable[[Axes], Any], str]]:
     """(section, what draws into axes, caption) of each figure."""
     if stored.latents is not None:
         yield from _one_trial(stored)
-    if stored.trials is not None and stored.latents is not None:
+    if stored.trials is not None and stored.latents is not None and stored.trials.sizes["trial"] > 1:
         yield from _averages(stored)
     if stored.trials is not None and stored.simulated is not None:
         yield from _agreement(stored)
