@@ -70,7 +70,9 @@ def methods(options) -> dict:
     found["condition averages"] = baselines.condition_averages
     if options.all:
         found["Gaussian-process factors (elephant), 8 latents"] = baselines.gaussian_process_factors
-        found["bidirectional GRU autoencoder, 8 latents"] = baselines.gru_autoencoder
+        for seed in range(options.seeds):
+            name = f"bidirectional GRU autoencoder, 8 latents, seed {seed}"
+            found[name] = lambda *a, s=seed: baselines.gru_autoencoder(*a, seed=s)
     return found
 
 
