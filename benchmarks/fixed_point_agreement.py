@@ -3,9 +3,9 @@
     python benchmarks/fixed_point_agreement.py [--starts 10000] [--first 0] [--last 200]
 
 The models are those of tests/dynamics/test_exact.py (rank 1 to 4, relu and clipped_relu, with and without
-input). Each is solved by branch and bound and by enumeration; a Levenberg-Marquardt search from `starts` random
-places then runs, and each of its points has to be in both lists. Prints one line per ten models and the totals.
-About ten seconds a model on one core at 10,000 starts.
+input). Each is solved by branch and bound and by enumeration; a Levenberg-Marquardt search from `starts`
+random places then runs, and each of its points has to be in both lists. Prints one line per ten models and
+the totals. About ten seconds a model on one core at 10,000 starts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def main() -> None:
         exact = find_fixed_points(network, method="exact")
         listed = find_fixed_points(network, method="enumerate")
         if not (exact.complete and listed.complete and len(exact) == len(listed)):
-            raise SystemExit(f"model {seed}: {len(exact)} and {len(listed)} points, {exact.proof}; {listed.proof}")
+            raise SystemExit(
+                f"model {seed}: {len(exact)} and {len(listed)} points, {exact.proof}; {listed.proof}"
+            )
         found = find_fixed_points(network, method="newton", n_starts=options.starts, seed=seed, rounds=0)
         size = 1.0 + np.abs(found.location).max(axis=1, initial=0.0)
         for points in (exact, listed):
