@@ -1,20 +1,26 @@
 """The rhythm of a fitted EEG model: does the linearisation turn as fast as the simulated spectrum says?
 
     python benchmarks/eeg_rhythm.py                       ranks 6, 8, 10, 12, three seeds each
-    python benchmarks/eeg_rhythm.py --ranks 8 --seeds 3   one rank
+    python benchmarks/eeg_rhythm.py --channels Fc3 Fc4 F3 F4 --ranks 6 8
 
 Written before any model of these ranks was fitted. Known by then: the recording's own spectra; that models
 of rank 3 have no narrow rhythm (fitted_dynamics.py); that linear systems by subspace identification, ranks
 3 to 12, have no pair of modulus over 0.95 between 10 and 15 Hz.
 
 Spectrum: Welch's method, Hann windows of 512 bins, 0.31 Hz apart, of each channel divided by its recorded
-standard deviation, averaged over the 64 channels. Height: that spectrum over its straight line in logarithms,
+standard deviation, averaged over the channels of the fit. Height: that spectrum over its straight line in logarithms,
 fitted to 2–5 and 15–40 Hz. Peak: where the height is largest between 5 and 15 Hz.
 
 The model holds a rhythm if its simulated series (ten of 60.25 s) have a peak that is not at an edge of the
 band, within 0.5 Hz of the recorded peak, at least 1.5 times its line. The rank is chosen by this alone: the
 smallest for which all seeds hold it. Should none do, training may be changed, looking at simulated spectra
 only, and every change is reported.
+
+Changed since, before any linearisation of a model was looked at: with all 64 channels the first models, rank
+8 and 12 of seed 0, did not hold the rhythm (simulated peaks at 5.94 Hz, 1.2 to 1.3 times the line), which is
+2.6 % of these channels' variance. Linear systems by expectation maximisation hold it at rank 6 and 8 for the
+four channels Fc3, Fc4, F3 and F4, of those where it is highest, and for 8 or 16 channels less or not at all.
+So models of these four channels are fitted too, rank 6, then 8, with nothing else changed.
 
 The test: of the eigenvalues of the mean Jacobian along the simulated latents, the pair of largest modulus
 between 5 and 15 Hz; its frequency lies within 0.5 Hz of the peak of the simulated spectrum, in every seed.
@@ -58,6 +64,7 @@ MOST_BOXES = 5_000_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ranks", type=int, nargs="+", default=[6, 8, 10, 12])
+    parser.add_argument("--channels", nargs="*", help="labels; all 64 when left out")
     parser.add_argument("--units", type=int, default=512)
     parser.add_argument("--iterations", type=int, default=1500)
     parser.add_argument("--crop", type=int, default=160)
@@ -67,6 +74,8 @@ def main() -> None:
     parser.add_argument("--spectra-only", action="store_true", help="neither linearisation nor fixed points")
     options = parser.parse_args()
     trials = eeg_quality.read()
+    if options.channels:
+        trials = trials.isel(unit=np.isin(trials.label.values, options.channels))
     spread = trials.signal.values[0].astype(float).std(0)
     frequency, power = spectrum(trials.signal.values, spread)
     recorded, height = peak(frequency, power)
