@@ -8,8 +8,8 @@ of rank 3 have no narrow rhythm (fitted_dynamics.py); that linear systems by sub
 3 to 12, have no pair of modulus over 0.95 between 10 and 15 Hz.
 
 Spectrum: Welch's method, Hann windows of 512 bins, 0.31 Hz apart, of each channel divided by its recorded
-standard deviation, averaged over the channels of the fit. Height: that spectrum over its straight line in logarithms,
-fitted to 2–5 and 15–40 Hz. Peak: where the height is largest between 5 and 15 Hz.
+standard deviation, averaged over the channels of the fit. Height: that spectrum over its straight line in
+logarithms, fitted to 2–5 and 15–40 Hz. Peak: where the height is largest between 5 and 15 Hz.
 
 The model holds a rhythm if its simulated series (ten of 60.25 s) have a peak that is not at an edge of the
 band, within 0.5 Hz of the recorded peak, at least 1.5 times its line. The rank is chosen by this alone: the
