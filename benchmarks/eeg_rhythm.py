@@ -39,6 +39,11 @@ between 5 and 15 Hz; its frequency lies within 0.5 Hz of the peak of the simulat
 Second, and no replacement for the first: the peak, by the same definition, of the spectrum that the mean
 Jacobian and the noise predict for the same channels.
 
+Confirmation, written after the first measure had failed and the second held at rank 10 (seeds 0 to 2), and
+before any of the models it is about was fitted: `--first-seed 3 --seeds 5 --no-points` with the second line
+above. The claim: in every one of these seeds whose simulation holds the rhythm, the peak of the spectrum that
+the linearisation predicts lies within 0.5 Hz of the simulated peak. The first measure is printed beside it.
+
 The fixed points are those read back from the NWB file: how many, whether proved complete, and at each the
 pair of largest modulus between 5 and 15 Hz.
 """
@@ -81,7 +86,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-2)
     parser.add_argument("--polish", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--spectra-only", action="store_true", help="neither linearisation nor fixed points")
+    parser.add_argument("--no-points", action="store_true", help="no fixed points")
     options = parser.parse_args()
     trials = eeg_quality.read()
     if options.channels:
@@ -91,12 +98,12 @@ def main() -> None:
     recorded, height = peak(frequency, power)
     print(f"recorded: {told(recorded, height)}", flush=True)
     for rank in options.ranks:
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             started = time.perf_counter()
             model = fit(options, trials, rank, seed)
             print(f"rank {rank} seed {seed}, {time.perf_counter() - started:.0f} s of fitting")
             test(model, recorded, spread, options.spectra_only)
-            if not options.spectra_only:
+            if not (options.spectra_only or options.no_points):
                 fixed_points(model)
 
 
