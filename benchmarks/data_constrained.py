@@ -3,6 +3,10 @@
 Run it with ``python benchmarks/data_constrained.py [--peer PATH] [--seeds 5]``. PATH is a checkout of
 rajanlab/CURBD; its demonstration data and its training then run beside ours, in the same process. Times are
 those of the processor. NWB_RNN_DATA names the folder with m1_reach.
+
+The fits are told the regions and not the inputs to two of them, except in the column "told": unknown_input
+with the drive's own components as inputs. "Truth" is our teacher itself, run on from its own state with its
+inputs and new noise of 0.01 in each step: what can be reached. ``--first 10`` takes other draws (pilots).
 """
 
 from __future__ import annotations
@@ -24,10 +28,19 @@ import nwb_rnn as nr
 from nwb_rnn.fitting.constraints import Constraints
 from nwb_rnn.fitting.rate_data import RateData
 from nwb_rnn.fitting.rls import rls
-from nwb_rnn.teachers.three_region import observed, random_teacher, three_region_teacher
+from nwb_rnn.metrics.region_currents import current_shares
+from nwb_rnn.teachers.three_region import (
+    RateTeacher,
+    observed,
+    random_teacher,
+    simulate_currents,
+    three_region_teacher,
+)
 
+REGIONS = np.repeat(["A", "B", "C"], 100)
 METHODS = {
     "ridge": {},
+    "unknown_input": {},
     "convex": {},
     "rls": {"passes": 30},
     "backprop": {"iterations": 60},
@@ -35,8 +48,10 @@ METHODS = {
 }
 
 
-def as_trials(activity: np.ndarray, name: str = "signal", bin_size: float = 0.01) -> xr.Dataset:
-    """(T, D) or (B, T, D) as trials."""
+def as_trials(
+    activity: np.ndarray, name: str = "signal", bin_size: float = 0.01, inputs: np.ndarray | None = None
+) -> xr.Dataset:
+    """(T, D) or (B, T, D) as trials, with inputs (T, U)."""
     values = activity[None] if activity.ndim == 2 else activity
     coords = {
         "trial": np.arange(values.shape[0]),
@@ -47,6 +62,8 @@ def as_trials(activity: np.ndarray, name: str = "signal", bin_size: float = 0.01
         name: (("trial", "time", "unit"), values),
         "mask": (("trial", "time"), np.ones(values.shape[:2], dtype=bool)),
     }
+    if inputs is not None:
+        variables["inputs"] = (("trial", "time", "input"), inputs[None])
     return xr.Dataset(variables, coords=coords, attrs={"bin_size": bin_size, "align_to": "start"})
 
 
@@ -56,7 +73,7 @@ def explained(truth: np.ndarray, made: np.ndarray) -> float:
 
 
 def held_out(
-    activity: np.ndarray, shown: np.ndarray, smoothing: float | None, rate: float
+    activity: np.ndarray, drive: np.ndarray, shown: np.ndarray, smoothing: float | None, rate: float
 ) -> dict[str, tuple]:
     """Scores on the last fifth of the clean activity, and seconds, of every method and baseline.
 
@@ -64,17 +81,20 @@ def held_out(
     """
     cut = int(0.8 * len(activity))
     name = "counts" if rate else "signal"
-    trials = as_trials(shown, name)
+    left, size, _ = np.linalg.svd(drive, full_matrices=False)
+    kept = min(int(np.sum(size > 1e-8 * size[0])), 30)
+    untold, told = as_trials(shown, name), as_trials(shown, name, inputs=left[:, :kept] * size[:kept] / 10)
     truth = activity[cut:]
     found = {}
-    for method, options in METHODS.items():
-        model = nr.RateRNN(smoothing=smoothing)
+    for column, options in (METHODS | {"told": {}}).items():
+        method, trials = ("unknown_input", told) if column == "told" else (column, untold)
+        model = nr.RateRNN(smoothing=smoothing, regions=REGIONS)
         began = time.process_time()
         model.fit(trials.isel(time=slice(0, cut)), method, **options)
         seconds = time.process_time() - began
         free = [model.free_run(trials.isel(time=slice(cut - 1, None)), noise=True, seed=s) for s in range(3)]
         made = [f["rates"].values[0, 1:] / rate - 1 if rate else f["rates"].values[0, 1:] for f in free]
-        found[method] = (float(np.mean([explained(truth, m) for m in made])), seconds)
+        found[column] = (float(np.mean([explained(truth, m) for m in made])), seconds)
     known = shown[:cut] / (rate * 0.01) - 1 if rate else shown[:cut]  # unsmoothed
     found["mean"] = (explained(truth, np.broadcast_to(known.mean(axis=0), truth.shape)), 0.0)
     order = np.random.default_rng(0).permutation(cut)[: len(truth)]
@@ -82,10 +102,23 @@ def held_out(
     return found
 
 
-def three_regions(seeds: int, peer) -> None:
+def truth_again(teacher: RateTeacher, noise: float = 0.01) -> float:
+    """Explained variance of the teacher itself, on from its own state with new noise; mean of five runs."""
+    cut, alpha, found = int(0.8 * len(teacher.rates)), teacher.bin_size / teacher.time_constant, []
+    scale = np.abs(teacher.rates / np.where(teacher.activity == 0, 1, teacher.activity)).max(axis=0)
+    for seed in range(5):
+        drawn = noise / alpha * np.random.default_rng(seed).standard_normal(teacher.drive.shape)
+        start, weights = teacher.currents[cut - 1], teacher.recurrent_weights
+        made = simulate_currents(weights, (teacher.drive + drawn)[cut - 1 :], start, alpha)[1:]
+        found.append(explained(teacher.activity[cut:], np.tanh(made) / scale))
+    return float(np.mean(found))
+
+
+def three_regions(seeds: range, peer) -> None:
+    columns = [*METHODS, "told", "mean", "shuffle"]
     print("\nThree regions, last fifth, free run with new noise: explained variance (median s of a fit)\n")
-    print("| data | " + " | ".join([*METHODS, "mean", "shuffle"]) + " |")
-    print("|---|" + "---|" * (len(METHODS) + 2))
+    print("| data | " + " | ".join(columns) + " |")
+    print("|---|" + "---|" * len(columns))
     kinds = {
         "clean": lambda a, s: (a, None, 0.0),
         "observation noise 0.1": lambda a, s: (observed(a, noise=0.1, seed=s), 0.02, 0.0),
@@ -94,13 +127,13 @@ def three_regions(seeds: int, peer) -> None:
     sources = {}
     if peer is not None:
         sources["published demo"] = lambda s: peer_activity(peer, s)
-    sources["ours"] = lambda s: three_region_teacher(seed=s).activity
+    sources["ours"] = lambda s: ((t := three_region_teacher(seed=s)).activity, t.drive)
     for source, make in sources.items():
         for kind, see in kinds.items():
             rows = []
-            for seed in range(seeds):
-                activity = make(seed)
-                rows.append(held_out(activity, *see(activity, seed)))
+            for seed in seeds:
+                activity, drive = make(seed)
+                rows.append(held_out(activity, drive, *see(activity, seed)))
                 cells = " | ".join(f"{rows[-1][m][0]:.3f}" for m in rows[-1])
                 print(f"| {source}, {kind}, seed {seed} | {cells} |", flush=True)
             cells = []
@@ -108,6 +141,36 @@ def three_regions(seeds: int, peer) -> None:
                 seconds = np.median([r[method][1] for r in rows])
                 cells.append(f"{np.median([r[method][0] for r in rows]):.3f} ({seconds:.1f})")
             print(f"| **{source}, {kind}, median** | " + " | ".join(cells) + " |", flush=True)
+    reached = [truth_again(three_region_teacher(seed=s)) for s in seeds]
+    print("\nTruth, ours: " + ", ".join(f"{v:.3f}" for v in reached))
+
+
+def shares(seeds: range) -> None:
+    """Shares of the currents between our teacher's regions, of fits to the first 80 %, against the truth."""
+    print("\nShares of currents, target ← source: mean ± SD over draws; spread of a resampled ridge\n")
+    methods = ("ridge", "unknown_input")
+    found: dict[str, list] = {name: [] for name in ("truth", *methods, "resampled")}
+    for seed in seeds:
+        teacher = three_region_teacher(seed=seed)
+        trials = as_trials(teacher.activity[: int(0.8 * len(teacher.activity))])
+        span = slice(0, trials.sizes["time"])
+        found["truth"].append(current_shares(teacher.recurrent_weights, teacher.rates[span], REGIONS)[1])
+        for method in methods:
+            model = nr.RateRNN(regions=REGIONS).fit(trials, method)
+            found[method].append(model.region_currents(trials)["share"].values)
+            if method == "ridge":
+                found["resampled"].append(model.uncertainty(trials, resamples=10)["share_std"].values)
+    print("| target ← source | truth | ridge | unknown_input | SD over resamples of ridge |")
+    print("|---|---|---|---|---|")
+    for b, target in enumerate("ABC"):
+        for a, source in enumerate("ABC"):
+            cells = [np.array(found[name])[:, b, a] for name in ("truth", *methods)]
+            shown = [f"{c.mean():.4f} ± {c.std():.4f}" for c in cells]
+            spread = f"{np.mean(found['resampled'], axis=0)[b, a]:.4f}"
+            print(f"| {target} ← {source} | {' | '.join([*shown, spread])} |", flush=True)
+    for method in methods:
+        apart = np.abs(np.array(found[method]) - np.array(found["truth"])).mean(axis=(1, 2))
+        print(f"{method}: mean distance of a share from the truth, each draw: {np.round(apart, 4)}")
 
 
 def matched() -> None:
@@ -162,10 +225,14 @@ def load_peer(path: str):
     return curbd
 
 
-def peer_activity(peer, seed: int) -> np.ndarray:
+def peer_activity(peer, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 300) activity and drive of the published demonstration."""
     np.random.seed(seed)  # noqa: NPY002, the published code draws from the global generator
     sim = peer.threeRegionSim(number_units=100, plotSim=False)
-    return np.concatenate([sim["Ra"], sim["Rb"], sim["Rc"]]).T
+    drive = np.zeros((sim["Ra"].shape[1], 300))
+    drive[:, 100:200] = (sim["w_Seq2B"] * sim["Rseq"]).T
+    drive[:, 200:] = -(sim["w_Fix2C"] * sim["Rfp"]).T
+    return np.concatenate([sim["Ra"], sim["Rb"], sim["Rc"]]).T, drive
 
 
 def peer_pass(peer, activity: np.ndarray) -> float:
@@ -231,11 +298,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", help="a checkout of rajanlab/CURBD")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", choices=("regions", "matched", "speed", "reach"))
+    parser.add_argument("--first", type=int, default=0, help="number of the first draw")
+    parser.add_argument("--only", choices=("regions", "shares", "matched", "speed", "reach"))
     chosen = parser.parse_args()
     peer = None if chosen.peer is None else load_peer(chosen.peer)
+    seeds = range(chosen.first, chosen.first + chosen.seeds)
     parts = {
-        "regions": lambda: three_regions(chosen.seeds, peer),
+        "regions": lambda: three_regions(seeds, peer),
+        "shares": lambda: shares(seeds),
         "matched": matched,
         "speed": lambda: speed(peer),
         "reach": reaches,

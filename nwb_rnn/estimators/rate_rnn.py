@@ -108,6 +108,10 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
 
             - ridge: closed form on inverted rates; options penalty (λ, chosen by free run when None) and
               validation (share held out for that)
+            - unknown_input: ridge on one long recording of tanh units in which inputs that were not recorded
+              change the bias of each unit; the free run goes on with the last one. Weights within a region
+              have the variance gain²/units, those between regions one that is estimated, and so is the share
+              of tanh's range that each region takes; floor (least noise of a current, before α), iterations
             - convex: reweighted one-step fit; penalty, validation, iterations, limit
             - rls: FORCE; passes, start_variance, substeps, noise
             - full_force: `unrecorded` units with a readout; trials, drive, start_variance, settle
@@ -140,6 +144,8 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         data, scale = rate_arrays.rate_data(given, None, self.config, alpha)
         wanted, chosen = (None, []) if targets is None else targets_of(trials, targets)
         solver = rate_setup.solver(self.config, self._given, data, scale, bin_size, wanted, options)
+        observed = trials.sizes["unit"]
+        solver.regions = rate_setup.regions_of(trials, self.regions, self.config.region_column, observed)
         self._parameters = solver.solve(method)
         self._constraints = solver.constraints
         self.history = solver.history

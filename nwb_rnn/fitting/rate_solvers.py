@@ -19,7 +19,7 @@ from nwb_rnn.fitting.free_run import free_run_score
 from nwb_rnn.fitting.rate_data import RateData, Regression, Targets, regression
 from nwb_rnn.models.rate import RateConfig, RateParameters, currents_of, forced_run, rates_of
 
-RATE_METHODS = ("auto", "ridge", "convex", "rls", "full_force", "backprop", "performance")
+RATE_METHODS = ("auto", "ridge", "unknown_input", "convex", "rls", "full_force", "backprop", "performance")
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 _VALIDATION_RUNS = 3
 
@@ -34,6 +34,7 @@ class Solver:
     config, constraints, bin_size, rate_gain, rate_offset : of the network
     options : of the method
     targets : of the outputs, for "performance"
+    regions : (D,) names of the recorded units' regions, for "unknown_input"
     history : a row for each check
     """
 
@@ -45,6 +46,7 @@ class Solver:
     rate_offset: np.ndarray
     options: dict = field(default_factory=dict)
     targets: Targets | None = None
+    regions: np.ndarray | None = None
     history: list[dict] = field(default_factory=list)
 
     def __post_init__(self):
@@ -75,6 +77,26 @@ class Solver:
         if penalty is None:
             penalty = self.chosen_penalty(taken["validation"])
         return self._linear(self.data, float(penalty), "ridge")
+
+    def _unknown_input(self) -> RateParameters:
+        from nwb_rnn.fitting.unknown_input import fit_unknown_input
+
+        if self.config.unrecorded or not self.constraints.is_free:
+            raise InputError("method='unknown_input' knows no unrecorded units, masks or signs; use ridge")
+        taken = self._take(floor=0.005, iterations=12)
+        found = fit_unknown_input(self.data, self.regions, self.config.gain, **taken)
+        for number, likelihood in enumerate(found.log_likelihood):
+            self._note(number + 1, likelihood, None)
+        blank = self._blank()
+        return replace(
+            blank,
+            recurrent_weights=found.recurrent,
+            input_weights=found.inputs,
+            unit_bias=found.bias,
+            noise=found.noise,
+            rate_gain=self.rate_gain / found.share,
+            initial_state=found.start,
+        )
 
     def _convex(self) -> RateParameters:
         taken = self._take(penalty=None, validation=0.2, iterations=30, limit=1.0)

@@ -25,11 +25,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cho_solve_banded, cholesky_banded, solve_triangular
 
+from nwb_rnn.errors import InputError
+from nwb_rnn.fitting.rate_data import RateData
 from nwb_rnn.models.rate import EDGE
 
 INPUT_VARIANCE = 1.0  # of W
 _SMALLEST = 1e-12
-_DISTANCES = (0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0004, 0.0001)  # of the largest rate from 1
+_DISTANCES = (0.03, 0.01, 0.003, 0.001, 0.0003)  # of the largest rate from 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,80 @@ class Walk:
     noise: float
     between: float
     log_likelihood: float
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownInput:
+    """
+    Attributes
+    ----------
+    recurrent, inputs : (D, D) J and (D, U) W
+    bias : (D,) the last b
+    noise : (D,) of the current in a step, α s
+    share : (D,) factor of the rates
+    start : (D,) currents of the first bin
+    log_likelihood : of each region
+    """
+
+    recurrent: np.ndarray
+    inputs: np.ndarray
+    bias: np.ndarray
+    noise: np.ndarray
+    share: np.ndarray
+    start: np.ndarray
+    log_likelihood: list[float]
+
+
+def fit_unknown_input(
+    data: RateData, regions: np.ndarray | None, gain: float, floor: float, iterations: int
+) -> UnknownInput:
+    """Fit one recording.
+
+    Parameters
+    ----------
+    data : one trial of tanh units without gaps
+    regions : (D,) names; one region where None
+    gain : g, V = g²/n within a region of n units
+    floor : least s
+    iterations : of the fixed point
+
+    Raises
+    ------
+    InputError : several trials, a gap, or another activation
+    """
+    if data.activation != "tanh":
+        raise InputError(f"method='unknown_input' is for activation='tanh', not {data.activation!r}")
+    if len(data.mask) != 1:
+        raise InputError(
+            f"method='unknown_input' follows an input through one recording; these are {len(data.mask)} "
+            "trials: use ridge"
+        )
+    if not floor > 0 or int(iterations) < 2:
+        raise InputError(f"floor={floor} must be positive, iterations={iterations} at least 2")
+    seen = data.mask[0].nonzero()[0]
+    if len(seen) < 3 or seen[-1] - seen[0] + 1 != len(seen):
+        raise InputError("method='unknown_input' needs at least three recorded bins, and no gap between them")
+    rates, inputs = data.rates[0, seen], data.inputs[0, seen]
+    units, columns = rates.shape[1], inputs.shape[1]
+    names = np.zeros(units) if regions is None else np.asarray(regions)
+    share, joined = np.empty(units), np.empty((units, units + columns))
+    bias, noise, likelihood = np.empty(units), np.empty(units), []
+    variance = {name: gain**2 / np.sum(names == name) for name in dict.fromkeys(names.tolist())}
+    for name, size in variance.items():
+        own = names == name
+        share[own] = share_of_range(rates[:, own], inputs, data.alpha, size, floor)
+    scaled = np.clip(share * rates, -1 + EDGE, 1 - EDGE)
+    regressors = np.concatenate([scaled[:-1], inputs[:-1]], axis=1)
+    for name, size in variance.items():
+        own = names == name
+        prior = np.concatenate([np.where(own, size, 1e-3 * size), np.full(columns, INPUT_VARIANCE)])
+        between = np.concatenate([~own, np.zeros(columns, dtype=bool)])
+        wanted = targets(scaled[:, own], data.alpha)
+        walk = random_walk_ridge(regressors, wanted, prior, between, floor, iterations)
+        joined[own], bias[own], noise[own] = walk.weights, walk.bias[-1], data.alpha * walk.noise
+        likelihood.append(walk.log_likelihood)
+    start = np.arctanh(scaled[0])
+    return UnknownInput(joined[:, :units], joined[:, units:], bias, noise, share, start, likelihood)
 
 
 def random_walk_ridge(
@@ -78,7 +154,10 @@ def random_walk_ridge(
     prior = np.array(variance, dtype=float)
     most = float(prior.max())
     if start is None:
-        noise, walk = max(0.1 * float(target.var()), floor**2), np.full(steps, 0.1 * float(y.var()) + _SMALLEST)
+        noise, walk = (
+            max(0.1 * float(target.var()), floor**2),
+            np.full(steps, 0.1 * float(y.var()) + _SMALLEST),
+        )
     else:
         noise, walk = start.noise**2, start.steps.copy()
         prior[between] = start.between
@@ -131,7 +210,7 @@ def share_of_range(
         x = np.clip(factor * rates, -1 + EDGE, 1 - EDGE)
         seen = np.concatenate([x[:-1], inputs[:-1]], axis=1)
         walk = random_walk_ridge(
-            seen, targets(x, alpha), prior, nowhere, floor, 10 if start is None else 4, start
+            seen, targets(x, alpha), prior, nowhere, floor, 8 if start is None else 3, start
         )
         return walk.log_likelihood + float(np.sum(np.log(factor / (1 - x[1:] ** 2)))), walk
 
@@ -146,7 +225,7 @@ def share_of_range(
     golden, walk = 0.5 * (np.sqrt(5) - 1), walks[best]
     left, right = high - golden * (high - low), low + golden * (high - low)
     at_left, at_right = value(left, walk)[0], value(right, walk)[0]
-    for _ in range(6):
+    for _ in range(5):
         if at_left > at_right:
             high, right, at_right = right, left, at_left
             left = high - golden * (high - low)
