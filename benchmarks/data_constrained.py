@@ -114,7 +114,7 @@ def truth_again(teacher: RateTeacher, noise: float = 0.01) -> float:
     return float(np.mean(found))
 
 
-def three_regions(seeds: range, peer) -> None:
+def three_regions(seeds: range, peer, only: str | None) -> None:
     columns = [*METHODS, "told", "mean", "shuffle"]
     print("\nThree regions, last fifth, free run with new noise: explained variance (median s of a fit)\n")
     print("| data | " + " | ".join(columns) + " |")
@@ -130,6 +130,8 @@ def three_regions(seeds: range, peer) -> None:
     sources["ours"] = lambda s: ((t := three_region_teacher(seed=s)).activity, t.drive)
     for source, make in sources.items():
         for kind, see in kinds.items():
+            if only is not None and not kind.lower().startswith(only):
+                continue
             rows = []
             for seed in seeds:
                 activity, drive = make(seed)
@@ -299,12 +301,13 @@ def main() -> None:
     parser.add_argument("--peer", help="a checkout of rajanlab/CURBD")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
+    parser.add_argument("--data", choices=("clean", "observation", "poisson"))
     parser.add_argument("--only", choices=("regions", "shares", "matched", "speed", "reach"))
     chosen = parser.parse_args()
     peer = None if chosen.peer is None else load_peer(chosen.peer)
     seeds = range(chosen.first, chosen.first + chosen.seeds)
     parts = {
-        "regions": lambda: three_regions(seeds, peer),
+        "regions": lambda: three_regions(seeds, peer, chosen.data),
         "shares": lambda: shares(seeds),
         "matched": matched,
         "speed": lambda: speed(peer),
