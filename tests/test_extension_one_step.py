@@ -240,13 +240,15 @@ RATE_READER = """
         drive = phi(x) @ model.recurrent_weights[:].T + u @ model.input_weights[:].T + model.unit_bias[:]
         step = model.bin_size if model.step_size is None else model.step_size
         after = x + step / model.time_constant[:] * (drive - x)
-        if model.readout_weights is not None:
-            predicted = phi(after) @ model.readout_weights[:].T + model.readout_bias[:]
+        rates = phi(after)
+        if model.observed_weights is not None:
+            predicted = rates @ model.observed_weights[:].T + model.observed_bias[:]
+        elif model.observed_index is not None:
+            predicted = rates[..., model.observed_index[:]]
         else:
-            predicted = phi(after)[..., model.observed_index[:]]
-        if model.further_parameters is not None and "rate_gain" in model.further_parameters.parameter_arrays:
-            further = model.further_parameters.parameter_arrays
-            predicted = further["rate_offset"].data[:] + further["rate_gain"].data[:] * predicted
+            predicted = rates @ model.readout_weights[:].T + model.readout_bias[:]
+        if model.rate_gain is not None:
+            predicted = model.rate_offset[:] + model.rate_gain[:] * predicted
     np.savez(out, after=after, predicted=predicted)
 """
 
@@ -330,8 +332,6 @@ def test_the_rate_reader_uses_only_what_the_types_page_names():
     model = section(page, "RateRNN") + section(page, "LatentDynamicsModel")
     for name in re.findall(r"model\.(\w+)", RATE_READER):
         assert re.search(rf"^\| {name}[ |(]", model, re.M), f"the page says nothing of {name}"
-    for name in re.findall(r'further\["(\w+)"\]', RATE_READER):
-        assert name in model, f"the page does not say what {name} is"
     assert "tau dx/dt = -x + J r + W u + b + noise, r = activation(x)" in model
     assert "output = readout_weights r + readout_bias" in model
     assert "rate_offset + rate_gain r" in model

@@ -114,7 +114,7 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
               of tanh's range that each region takes; floor (least noise of a current, before α), iterations
             - convex: reweighted one-step fit; penalty, validation, iterations, limit
             - rls: FORCE; passes, start_variance, substeps, noise
-            - full_force: `unrecorded` units with a readout; trials, drive, start_variance, settle
+            - full_force: `unrecorded` units with a readout; passes, drive, start_variance, settle
             - backprop: through time with teacher forcing, from a ridge fit; penalty, and the fields of
               `nwb_rnn.fitting.backprop.BackpropOptions`
             - auto: ridge, then backprop where that makes the free run on held-out data better

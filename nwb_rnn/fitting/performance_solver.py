@@ -79,7 +79,7 @@ def train(
         readout_weights=targets.size[:, None] * found.output_weights,
         readout_bias=targets.size * found.output_bias + targets.level,
     )
-    return parameters, list(found.history)
+    return parameters, [row | {"validation": None} for row in found.history]
 
 
 def _options(optimiser: str, given: dict, config: RateConfig) -> PerformanceOptions | RLSOptions:

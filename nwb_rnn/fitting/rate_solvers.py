@@ -140,7 +140,7 @@ class Solver:
             raise InputError("method='full_force' knows no masks or signs; use convex or backprop for them")
         if not self.data.mask.all():
             raise InputError("method='full_force' needs trials that are recorded in every bin")
-        taken = self._take(trials=10, drive=1.0, start_variance=100.0, settle=200)
+        taken = self._take(passes=10, drive=1.0, start_variance=100.0, settle=200)
         units = self.config.unrecorded
         level = self.data.rates.mean(axis=(0, 1))
         student = full_force(
@@ -148,6 +148,7 @@ class Solver:
             self.data.inputs,
             units,
             self.data.alpha,
+            taken.pop("passes"),
             activation=self.config.activation,
             gain=self.config.gain,
             seed=self.config.seed,

@@ -71,7 +71,8 @@ def rate_equations(arrays: Mapping[str, np.ndarray]) -> str:
     if "readout_weights" in arrays:
         lines.append("output = readout_weights r + readout_bias")
     if "rate_gain" in arrays:
-        seen = "output" if "readout_weights" in arrays else "r[observed_index]"
+        read = "(observed_weights r + observed_bias)"
+        seen = read if "observed_weights" in arrays else "r[observed_index]"
         lines.append(f"recorded = rate_offset + rate_gain {seen}")
     return "\n".join(lines)
 

@@ -26,6 +26,7 @@ _DIMS = {
     "log_likelihood": ("trial",),
     "effective_sample_size": ("trial", "time"),
     "latent_samples": ("trial", "sample", "time", "latent"),
+    "outputs": ("trial", "time", "output"),
 }
 _OWN_ATTRIBUTES = ("align_to", "kind", "particles", "seed", "bin_size", "window", "source", "dropped")
 LONGEST_TEXT = 15_000  # characters; attributes end at 64 KB
@@ -69,6 +70,7 @@ def latents_container(latents: xarray.Dataset, name: str, model: Any, trials: An
         "trial_ids": plain_ids(latents["trial"].values),
         "observed_units": units,
         "observed_unit_ids": plain_ids(latents["unit"].values) if "unit" in latents.coords else None,
+        "output_names": _output_names(latents),
         "source": _source(attributes.get("source")),
         "dropped": _as_text(attributes.get("dropped")),
         "settings": to_json(others),
@@ -105,6 +107,8 @@ def stored_latents(container: Any) -> xarray.Dataset:
     coords["trial"] = np.arange(count) if container.trial_ids is None else values("trial_ids")
     if container.observed_unit_ids is not None:
         coords["unit"] = values("observed_unit_ids")
+    if getattr(container, "output_names", None) is not None:  # from version 0.2 of the extension on
+        coords["output"] = values("output_names")
     if container.event_time is not None:
         coords["event_time"] = ("trial", values("event_time"))
     coords |= _trial_columns(container.trials, {*coords, *variables})
@@ -114,6 +118,14 @@ def stored_latents(container: Any) -> xarray.Dataset:
         if value is not None:
             attributes[name] = [float(v) for v in value[:]] if name == "window" else _plain(value)
     return xarray.Dataset(variables, coords, attributes)
+
+
+def _output_names(latents: xarray.Dataset) -> list[str] | None:
+    if "outputs" not in latents:
+        return None
+    count = latents.sizes["output"]
+    names = latents["output"].values if "output" in latents.coords else range(count)
+    return [str(name) for name in names]
 
 
 def _trial_columns(region: Any, taken: set[str]) -> dict[str, Any]:

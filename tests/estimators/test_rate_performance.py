@@ -9,6 +9,7 @@ import xarray as xr
 import nwb_rnn as nr
 from nwb_rnn.errors import InputError
 from nwb_rnn.recordings.recording import Table
+from nwb_rnn.storage import load_latents
 from nwb_rnn.storage.session import write_session
 from nwb_rnn.teachers.reach_circuit import reach_circuit, simulate_reaches
 from nwb_rnn.teachers.three_region import random_teacher
@@ -215,3 +216,84 @@ def test_units_that_never_fire_are_named(trials):
     silent["signal"].values[...] *= 3.0
     with pytest.raises(InputError, match="the units 2, 5 never change"):
         nr.RateRNN().fit(silent, "performance", targets="speed")
+
+
+@pytest.fixture(scope="module")
+def file_of(tmp_path_factory, fitted, trials):
+    """A fitted network with what it predicts, written with nothing but a date."""
+    path = tmp_path_factory.mktemp("outputs") / "outputs.nwb"
+    found, free = fitted.infer(trials), fitted.simulate(like=trials, trials=4, noise=False)
+    start = "2024-01-01T00:00:00+00:00"
+    nr.write(path, fitted, latents=found, simulation=free, session_start_time=start, dandi=False)
+    return path, found
+
+
+def test_outputs_come_back_from_a_file(fitted, file_of, trials):
+    path, found = file_of
+    loaded = nr.load(path)
+    one, other = fitted.to_arrays(), loaded.to_arrays()
+    assert set(one) == set(other) >= {"readout_weights", "readout_bias", "output_names"}
+    for name, array in one.items():
+        assert array.tobytes() == other[name].tobytes(), name
+    assert loaded.output_names == fitted.output_names
+    assert loaded.history == fitted.history and loaded.data_description == fitted.data_description
+    for name in ("outputs", "rates"):
+        np.testing.assert_array_equal(
+            loaded.free_run(trials)[name].values, fitted.free_run(trials)[name].values
+        )
+    assert loaded.score(trials) == fitted.score(trials)
+    again = load_latents(path)
+    np.testing.assert_array_equal(again["outputs"].values, found["outputs"].values)
+    assert again["outputs"].dims == ("trial", "time", "output")
+    assert again["output"].values.tolist() == fitted.output_names
+
+
+def test_a_reader_with_numpy_alone_makes_the_outputs_again(file_of, trials):
+    """h5py and the equations in the file: from the stored currents, and one step ahead."""
+    import h5py
+
+    path, found = file_of
+    with h5py.File(path) as file:
+        model, latents = (file["processing/ecephys"][n] for n in ("rate_rnn", "rate_rnn_latents"))
+        equations = model["equations"][()].decode()
+        assert "output = readout_weights r + readout_bias" in equations
+        assert "recorded = rate_offset + rate_gain r[observed_index]" in equations
+        assert model.attrs["activation"] == "tanh"
+        held = {n: v[()] for n, v in model.items() if isinstance(v, h5py.Dataset)}
+        x, outputs = latents["latent_mean"][()], latents["outputs"][()]
+        names = [n.decode() for n in latents["output_names"][()]]
+    assert names == [n.decode() for n in held["output_names"]] == found["output"].values.tolist()
+    rates = np.tanh(x)
+    np.testing.assert_allclose(rates @ held["readout_weights"].T + held["readout_bias"], outputs, rtol=1e-9)
+    share = held["bin_size"] / held["time_constant"][0]
+    drive = rates @ held["recurrent_weights"].T + trials["inputs"].values @ held["input_weights"].T
+    ahead = np.tanh(x + share * (drive + held["unit_bias"] - x))[..., held["observed_index"]]
+    predicted = held["rate_offset"] + held["rate_gain"] * ahead
+    np.testing.assert_allclose(predicted[:, :-1], found["rates"].values[:, 1:], rtol=1e-9)
+
+
+def test_a_readout_of_recorded_units_that_was_stored_as_one_of_outputs_is_read_as_what_it_is():
+    """Files of before the extension's version 0.2, of method="full_force"."""
+    teacher = random_teacher(units=6, samples=200, seed=3, gain=1.5, time_constant=0.1)
+    trials = trials_of(teacher.activity)
+    model = nr.RateRNN(unrecorded=20).fit(trials, "full_force", passes=1, settle=5)
+    arrays = model.to_arrays()
+    assert {"observed_weights", "observed_bias"} <= set(arrays) and "readout_weights" not in arrays
+    old = {n.replace("observed_weights", "readout_weights"): v for n, v in arrays.items()}
+    old = {n.replace("observed_bias", "readout_bias"): v for n, v in old.items()}
+    about = (model.configuration, model.history, model.data_description, model.software, model.scores)
+    again = nr.RateRNN.restore(old, *about)
+    assert again.output_names == [] and again.parameters.readout_weights is None
+    np.testing.assert_array_equal(again.infer(trials)["rates"].values, model.infer(trials)["rates"].values)
+
+
+def test_a_network_of_known_weights_has_outputs_with_names():
+    weights = {"recurrent_weights": np.eye(3), "readout_weights": np.ones((2, 3))}
+    model = nr.RateRNN.from_arrays(**weights)
+    assert model.output_names == ["output0", "output1"]
+    named = nr.RateRNN.from_arrays(**weights, output_names=["x", "y"])
+    assert named.simulate(2, bins=4)["output"].values.tolist() == ["x", "y"]
+    with pytest.raises(InputError, match="output_names holds 1 names"):
+        nr.RateRNN.from_arrays(**weights, output_names=["x"])
+    with pytest.raises(InputError, match="readout_bias has shape"):
+        nr.RateRNN.from_arrays(**weights, readout_bias=np.zeros(3))

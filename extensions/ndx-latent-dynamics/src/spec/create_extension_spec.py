@@ -22,7 +22,7 @@ def namespace() -> NWBNamespaceBuilder:
     """Name, version and dependencies of the extension."""
     builder = NWBNamespaceBuilder(
         name="ndx-latent-dynamics",
-        version="0.1.0",
+        version="0.2.0",
         doc="Fitted models of latent neural dynamics, the latents they infer, and their fixed points.",
         author=["The nwb_rnn developers"],
     )

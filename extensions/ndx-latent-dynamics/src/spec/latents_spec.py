@@ -32,6 +32,12 @@ def trial_aligned_latents() -> NWBGroupSpec:
                 "trial sample time latent",
             ),
             array("rates", "Expected observation per bin.", "trial time observed_unit"),
+            array(
+                "outputs",
+                "Outputs that the model predicts, such as behaviour, in their own units.",
+                "trial time output",
+            ),
+            array("output_names", "Names of the outputs.", "output", "text"),
             array("mask", "1 where a bin lies inside its trial, 0 elsewhere.", "trial time", "int8"),
             array("log_likelihood", "Log-likelihood of each trial, natural logarithm.", "trial"),
             array("effective_sample_size", "Effective number of particles.", "trial time"),

@@ -202,10 +202,10 @@ def rate_rnn() -> NWBGroupSpec:
         neurodata_type_inc="LatentDynamicsModel",
         doc=(
             "Recurrent network of N rate units: tau dx/dt = -x + J r + W u + b + noise, r = activation(x), "
-            "in Euler steps of `step_size`; output = readout_weights r + readout_bias. Where "
-            "`further_parameters` holds rate_gain and rate_offset, one of each for every observed unit, what "
-            "is recorded of a unit is rate_offset + rate_gain r, in the units of the recording, with r that "
-            "of the unit that `observed_index` names, or, where there are readout_weights, its output."
+            "in Euler steps of `step_size`; output = readout_weights r + readout_bias. What is recorded of a "
+            "unit is rate_offset + rate_gain r, in the units of the recording, with r that of the unit that "
+            "`observed_index` names, or, where there are `observed_weights`, observed_weights r + "
+            "observed_bias."
         ),
         attributes=[
             attribute(
@@ -220,7 +220,11 @@ def rate_rnn() -> NWBGroupSpec:
             ),
             array("input_weights", "W: how inputs drive units.", "unit input"),
             array("unit_bias", "b: constant current into each unit.", "unit"),
-            array("readout_weights", "How rates make outputs.", "output unit"),
+            array(
+                "readout_weights",
+                "How rates make outputs: behaviour, or what a task asks for, in its own units.",
+                "output unit",
+            ),
             array("readout_bias", "Constant part of the outputs.", "output"),
             array("output_names", "Names of the outputs.", "output", "text"),
             array("time_constant", "tau, s: one per unit, or a single value for all.", "unit"),
@@ -240,10 +244,23 @@ def rate_rnn() -> NWBGroupSpec:
             array("unit_region", "Brain region of each unit.", "unit", "text"),
             array(
                 "observed_index",
-                "Which unit of the network (from 0) each observed unit is; the first ones where absent.",
+                "Which unit of the network (from 0) each observed unit is; the first ones where absent, "
+                "unless `observed_weights` makes them out of other units.",
                 "observed_unit",
                 "int",
             ),
+            array(
+                "observed_weights",
+                "Where observed units are no units of the network: how rates make theirs.",
+                "observed_unit unit",
+            ),
+            array("observed_bias", "Constant part of what `observed_weights` makes.", "observed_unit"),
+            array(
+                "rate_gain",
+                "Observed = rate_offset + rate_gain rate, in the units of the recording; 1 where absent.",
+                "observed_unit",
+            ),
+            array("rate_offset", "See `rate_gain`; 0 where absent.", "observed_unit"),
         ],
     )
 

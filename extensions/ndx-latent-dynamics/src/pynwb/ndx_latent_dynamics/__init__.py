@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pynwb import load_namespaces
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 NAMESPACE = "ndx-latent-dynamics"
 

@@ -137,14 +137,39 @@ class LowRankMethods(ModelMethods):
 class RateMethods(ModelMethods):
     """What a `RateRNN` can do."""
 
+    def rates(self, state: np.ndarray) -> np.ndarray:
+        """r = activation(x), (..., N), from currents x (..., N)."""
+        state = np.asarray(state)
+        return activate(self.activation, state, np.zeros(1, dtype=state.dtype))  # type: ignore[attr-defined]
+
+    def outputs(self, state: np.ndarray) -> np.ndarray:
+        """readout_weights r + readout_bias, (..., M)."""
+        model: Any = self
+        if model.readout_weights is None:
+            raise ValueError(f"{model.name!r} has no outputs: it was fitted to observed units alone")
+        made = self.rates(state) @ plain_array(model.readout_weights).T
+        return made if model.readout_bias is None else made + plain_array(model.readout_bias)
+
+    def expected_observation(self, state: np.ndarray) -> np.ndarray:
+        """Expected activity of the observed units, (..., D), in the units of the recording."""
+        model: Any = self
+        rates = self.rates(state)
+        arrays = self.to_numpy()
+        if "observed_weights" in arrays:
+            rates = rates @ arrays["observed_weights"].T + arrays.get("observed_bias", 0.0)
+        elif "observed_index" in arrays:
+            rates = rates[..., arrays["observed_index"]]
+        elif model.observed_unit_ids is not None:
+            rates = rates[..., : len(model.observed_unit_ids)]
+        return arrays.get("rate_offset", 0.0) + arrays.get("rate_gain", 1.0) * rates
+
     def step(self, state: np.ndarray, inputs: np.ndarray | None = None) -> np.ndarray:
         """x + (step / tau) (-x + J r + W u + b), (..., N), without noise, for the cell `rate`."""
         model: Any = self
         if model.cell not in (None, "rate"):
             raise ValueError(f"cell {model.cell!r} is defined by `equations` and `further_parameters`")
         state = np.asarray(state)
-        zero = np.zeros(1, dtype=state.dtype)
-        drive = activate(model.activation, state, zero) @ plain_array(model.recurrent_weights).T
+        drive = self.rates(state) @ plain_array(model.recurrent_weights).T
         if inputs is not None and model.input_weights is not None:
             drive = drive + np.asarray(inputs) @ plain_array(model.input_weights).T
         if model.unit_bias is not None:

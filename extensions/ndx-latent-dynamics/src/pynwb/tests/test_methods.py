@@ -9,6 +9,7 @@ from ndx_latent_dynamics.testing.mock import (
     mock_fixed_point_table,
     mock_low_rank_rnn,
     mock_rate_rnn,
+    mock_task_rnn,
     mock_trial_aligned_latents,
 )
 
@@ -70,6 +71,23 @@ def test_a_step_of_a_rate_network_is_an_euler_step():
     x, u = np.linspace(-1, 1, 5), np.array([0.2, -0.4])
     current = model.recurrent_weights @ np.tanh(x) + model.input_weights @ u + model.unit_bias
     np.testing.assert_allclose(model.step(x, u), x + 0.002 / 0.05 * (current - x), rtol=1e-6)
+
+
+def test_outputs_and_observed_units_of_a_rate_network():
+    x = np.linspace(-1, 1, 10).reshape(2, 5)
+    for model in (mock_rate_rnn(), mock_task_rnn()):
+        rates = np.tanh(x)
+        np.testing.assert_allclose(model.outputs(x), rates @ model.readout_weights.T + model.readout_bias)
+        expected = np.stack([0.5 + 2 * rates[:, 3], -1 + 4 * rates[:, 1]], axis=-1)
+        np.testing.assert_allclose(model.expected_observation(x), expected)
+    weights, bias = np.arange(10.0).reshape(2, 5), np.array([0.1, 0.2])
+    apart = mock_rate_rnn(
+        observed_index=None, readout_weights=None, observed_weights=weights, observed_bias=bias
+    )
+    by_hand = [0.5, -1.0] + np.array([2.0, 4.0]) * (np.tanh(x) @ weights.T + bias)
+    np.testing.assert_allclose(apart.expected_observation(x), by_hand)
+    with pytest.raises(ValueError, match="has no outputs"):
+        apart.outputs(x)
 
 
 def test_eigenvalues_and_vectors_belong_to_the_jacobian():

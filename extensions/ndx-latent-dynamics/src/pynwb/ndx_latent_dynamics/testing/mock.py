@@ -97,7 +97,9 @@ def _rate_parts(units: int) -> dict:
         "mask": np.ones((units, units), np.int8),
         "unit_sign": np.ones(units, np.int8),
         "unit_region": ["PMd"] * units,
-        "observed_index": np.arange(2),
+        "observed_index": np.array([3, 1]),
+        "rate_gain": np.array([2.0, 4.0]),
+        "rate_offset": np.array([0.5, -1.0]),
     }
 
 
@@ -130,6 +132,8 @@ def mock_trial_aligned_latents(name: str = "latents", *, n_trials: int = 4, n_bi
         "latent_mean": _draw(1, n_trials, n_bins, 2),
         "latent_std": np.abs(_draw(2, n_trials, n_bins, 2)),
         "rates": np.abs(_draw(3, n_trials, n_bins, 3)),
+        "outputs": _draw(6, n_trials, n_bins, 2),
+        "output_names": ["x", "y"],
         "mask": mask,
         "log_likelihood": _draw(4, n_trials),
         "effective_sample_size": np.abs(_draw(5, n_trials, n_bins)),
