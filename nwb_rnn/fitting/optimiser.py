@@ -51,6 +51,15 @@ class ScaledAdam:
         flat = [(torch.zeros_like(p) if g is None else g).flatten() for g, p in given]
         torch.cat(flat, out=self._gradient)
 
+    @property
+    def flat(self) -> Tensor:
+        """All parameters as one vector, in the order of `parameters`."""
+        return self._flat
+
+    def take_flat(self, gradient: Tensor) -> None:
+        """Write the gradient on `flat`."""
+        self._gradient.copy_(gradient)
+
     def step(self, learning_rate: float, clip_norm: float) -> float:
         """One step down `gradients`, scaled to a norm of at most `clip_norm`.
 

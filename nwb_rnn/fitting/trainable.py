@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -38,22 +40,26 @@ class TrainableLowRank(nn.Module):
 
     def natural(self) -> LowRankParameters:
         """The parameters that the equations use."""
-        values = {name: getattr(self, name) for name in _FREE}
-        values |= {name: getattr(self, name) for name in _OPTIONAL if hasattr(self, name)}
-        spread = "dispersion" if hasattr(self, "log_dispersion") else "observation_noise"
-        decay, transition, initial, values[spread] = _Natural.apply(
-            self.decay_logit,
-            self.transition_raw,
-            self.initial_raw,
-            getattr(self, f"log_{spread}", None),
-            self.config.noise == "diagonal",
-        )
-        return LowRankParameters(
-            decay=decay,
-            transition_cholesky=transition,
-            initial_cholesky=initial,
-            **values,
-        )
+        return natural(self.config, dict(self.named_parameters(recurse=False)))
+
+
+def natural(config: LowRankConfig, raw: Mapping[str, Tensor]) -> LowRankParameters:
+    """The same from parameters by name, or from those of M models with a leading axis of M."""
+    values = {name: raw[name] for name in (*_FREE, *_OPTIONAL) if name in raw}
+    spread = "dispersion" if "log_dispersion" in raw else "observation_noise"
+    decay, transition, initial, values[spread] = _Natural.apply(
+        raw["decay_logit"],
+        raw["transition_raw"],
+        raw["initial_raw"],
+        raw.get(f"log_{spread}"),
+        config.noise == "diagonal",
+    )
+    return LowRankParameters(
+        decay=decay,
+        transition_cholesky=transition,
+        initial_cholesky=initial,
+        **values,
+    )
 
 
 class _Natural(torch.autograd.Function):
@@ -75,7 +81,7 @@ class _Natural(torch.autograd.Function):
         decay, transition, initial, noise = ctx.saved_tensors
         on_transition, on_initial = _pull_factor(transition, on_transition), _pull_factor(initial, on_initial)
         if ctx.diagonal:
-            on_transition = torch.diag(torch.diagonal(on_transition))
+            on_transition = torch.diag_embed(on_transition.diagonal(dim1=-2, dim2=-1))
         on_log_noise = None if noise is None else on_noise * noise
         return on_decay * decay * (1 - decay), on_transition, on_initial, on_log_noise, None
 
@@ -83,7 +89,7 @@ class _Natural(torch.autograd.Function):
 def _pull_factor(factor: Tensor, gradient: Tensor) -> Tensor:
     """From the gradient on a Cholesky factor to that on its raw form."""
     found = torch.tril(gradient)
-    found.diagonal().mul_(factor.diagonal())
+    found.diagonal(dim1=-2, dim2=-1).mul_(factor.diagonal(dim1=-2, dim2=-1))
     return found
 
 
@@ -93,5 +99,5 @@ def _raw_cholesky(factor: Tensor) -> Tensor:
 
 def _cholesky(raw: Tensor) -> Tensor:
     factor = torch.tril(raw)
-    factor.diagonal().exp_()
+    factor.diagonal(dim1=-2, dim2=-1).exp_()
     return factor

@@ -88,31 +88,52 @@ class Trainer:
         """Train to the end, from a checkpoint if there is one; returns the history."""
         from tqdm import tqdm
 
-        options, progress = self.options, self.progress
-        if options.checkpoint is not None and options.checkpoint.exists():
-            self._resume()
-        started = time.perf_counter() - progress.seconds
+        self.begin()
         bar = tqdm(
-            total=options.iterations,
-            initial=progress.iteration,
+            total=self.options.iterations,
+            initial=self.progress.iteration,
             desc="fitting",
-            disable=not options.progress,
+            disable=not self.options.progress,
         )
         with bar, interruptible() as interruption:
-            while not (self._done() or progress.stopped):
+            while not self.over:
                 self._step()
                 bar.update()
-                if progress.iteration % options.validate_every == 0 or self._done():
-                    progress.seconds = time.perf_counter() - started
-                    self._check()
+                if self.check_if_due():
                     bar.set_postfix(self._shown())
                 if interruption.asked:
-                    self._good = self._state()
-                    self._save()
+                    self.keep()
                     raise KeyboardInterrupt
+        self.end()
+        return self.progress.history
+
+    def begin(self) -> None:
+        """Go on from the checkpoint if there is one, and start the clock."""
+        if self.options.checkpoint is not None and self.options.checkpoint.exists():
+            self._resume()
+        self._started = time.perf_counter() - self.progress.seconds
+
+    @property
+    def over(self) -> bool:
+        return self._done() or self.progress.stopped
+
+    def check_if_due(self) -> bool:
+        """Every so many iterations and after the last one: history, validation, snapshot, checkpoint."""
+        due = self.progress.iteration % self.options.validate_every == 0 or self._done()
+        if due:
+            self.progress.seconds = time.perf_counter() - self._started
+            self._check()
+        return due
+
+    def keep(self) -> None:
+        """Save the state as it is now, for an interrupted fit to go on from."""
+        self._good = self._state()
+        self._save()
+
+    def end(self) -> None:
+        """Take the best parameters where validation chose some."""
         if self._best is not None:
             self.module.load_state_dict(self._best)
-        return progress.history
 
     @torch.no_grad()
     def polished(self, iterations: int) -> LowRankParameters | None:
@@ -141,24 +162,31 @@ class Trainer:
 
     def objective(self, trials: TrialTensors, particles: int, generator: torch.Generator) -> Tensor:
         """log p(y) of each trial by the filter, (B,), differentiable."""
-        hidden = self.options.proposal == "encoder" and self.module.config.encoder_dropout > 0
-        encoder_mask = self._encoder_mask(trials, generator) if hidden else None
+        encoder_mask = self.encoder_mask(trials, generator)
         return self._log_likelihood(self.module.natural(), trials, particles, generator, encoder_mask)
 
     def _log_likelihood(self, parameters, trials, particles, generator, encoder_mask) -> Tensor:
-        options, module = self.options, self.module
-        how = FilterOptions(particles, options.proposal, options.backend, options.resampling)
+        how, module = self.filter_options(particles), self.module
         return log_likelihood(parameters, module.config, trials, how, generator, module.encoder, encoder_mask)
 
-    def _encoder_mask(self, trials: TrialTensors, generator: torch.Generator) -> Tensor:
-        """Hide a random share of units, from none to twice `encoder_dropout`, in each trial."""
+    def filter_options(self, particles: int) -> FilterOptions:
+        options = self.options
+        return FilterOptions(particles, options.proposal, options.backend, options.resampling)
+
+    def encoder_mask(self, trials: TrialTensors, generator: torch.Generator) -> Tensor | None:
+        """Hide a random share of units, up to twice `encoder_dropout`, in each trial; None hides none."""
+        if self.options.proposal != "encoder" or not self.module.config.encoder_dropout:
+            return None
         batch, _, units = trials.observed.shape
         draw = dict(generator=generator, device=generator.device)
         share = 2 * self.module.config.encoder_dropout * torch.rand(batch, 1, 1, **draw)
         return (torch.rand(batch, 1, units, **draw) >= share.clamp(max=0.9)).to(trials.observed)
 
     def _step(self) -> None:
-        value = self._gradient(self._batch())
+        self.advance(self.gradient(self.batch()))
+
+    def advance(self, value: float) -> None:
+        """One iteration from the gradient that the optimiser has; `value` is log p(y) per observed bin."""
         norm = self.optimiser.step(self._learning_rate(), self.options.clip_norm)
         if not math.isfinite(value + norm):
             self._recover()
@@ -166,7 +194,7 @@ class Trainer:
         self._objective = value
         self.progress.iteration += 1
 
-    def _gradient(self, batch: TrialTensors) -> float:
+    def gradient(self, batch: TrialTensors) -> float:
         """log p(y) per observed bin; the optimiser gets the gradient of minus that."""
         if self._compiled is not None:
             return self._compiled(batch, self.generator)
@@ -175,7 +203,7 @@ class Trainer:
         self.optimiser.take(torch.autograd.grad(-value, self.optimiser.parameters, allow_unused=True))
         return float(value.detach())
 
-    def _batch(self) -> TrialTensors:
+    def batch(self) -> TrialTensors:
         count = self.trials.observed.shape[0]
         size, crop = self.options.batch_size, self.options.crop
         device = self.generator.device
@@ -222,8 +250,7 @@ class Trainer:
             else:
                 progress.stale += 1
             progress.stopped = progress.stale >= options.patience
-        self._good = self._state()
-        self._save()
+        self.keep()
         if options.callback is not None:
             options.callback(dict(progress.history[-1]))
 

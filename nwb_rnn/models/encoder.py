@@ -81,10 +81,15 @@ class _OfData(torch.autograd.Function):
     takes half the time of torch's own.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x, weight, bias):
-        ctx.save_for_backward(x)
+    def forward(x, weight, bias):
         return torch.nn.functional.conv1d(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0])
 
     @staticmethod
     @torch.autograd.function.once_differentiable

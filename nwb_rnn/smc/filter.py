@@ -139,13 +139,18 @@ def run_filter(inputs: SequenceInputs, options: FilterOptions, generator: torch.
 def _draws(
     inputs: SequenceInputs, options: FilterOptions, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Noise (B, T, K, R) and uniforms (B, T, 1 or K)."""
-    batch, bins, _ = inputs.observed.shape
     like = inputs.parameters.initial_mean
-    draws = {"generator": generator, "device": generator.device, "dtype": like.dtype}
-    noise = torch.randn(batch, bins, options.particles, like.shape[0], **draws).to(like.device)
+    return draws(inputs.observed.shape[0], inputs.observed.shape[1], like, options, generator)
+
+
+def draws(
+    batch: int, bins: int, like: Tensor, options: FilterOptions, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Noise (B, T, K, R) and uniforms (B, T, 1 or K), for a model whose initial mean is `like` (…, R)."""
+    how = {"generator": generator, "device": generator.device, "dtype": like.dtype}
+    noise = torch.randn(batch, bins, options.particles, like.shape[-1], **how).to(like.device)
     width = uniforms_per_trial(options.resampling, options.particles)
-    return noise, torch.rand(batch, bins, width, **draws).to(like.device)
+    return noise, torch.rand(batch, bins, width, **how).to(like.device)
 
 
 def backend_for(name: str, inputs: SequenceInputs, resampling: str) -> Callable[..., SequenceResult]:

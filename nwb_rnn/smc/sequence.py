@@ -7,11 +7,15 @@ the same values and gradients for the same `noise` and `uniforms`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from nwb_rnn.models.low_rank import LowRankParameters
+
+_TABLES = ("gain", "scale", "weight_quadratic", "whitener", "log_ratio")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class SequenceInputs:
     filtered : (B, T, U), filtered inputs v_t; U may be 0
     lengths : (B,) int64, bins of each trial up to the last observed one; later bins add nothing
     proposal : see above
+    models : M, or None for a single model. With M models every parameter has a leading axis of M, model m has
+        the trials from m · B / M on, and the proposal's tables hold the kinds of one model after the other
     """
 
     parameters: LowRankParameters
@@ -71,6 +77,32 @@ class SequenceInputs:
     filtered: Tensor
     lengths: Tensor
     proposal: ProposalTerms
+    models: int | None = None
+
+    def of_model(self, m: int) -> SequenceInputs:
+        """The inputs of one of M models."""
+        each = self.observed.shape[0] // self.models
+        trials = slice(m * each, (m + 1) * each)
+        kinds = self.proposal.gain.shape[0] // self.models
+        tables = slice(m * kinds, (m + 1) * kinds)
+        proposal = {
+            name: None if value is None else value[tables if name in _TABLES else trials]
+            for name, value in vars(self.proposal).items()
+            if name != "adapted"
+        }
+        proposal["kind"] = proposal["kind"] - m * kinds
+        own = {name: getattr(self, name)[trials] for name in ("observed", "mask", "filtered", "lengths")}
+        parameters = self.parameters.map(lambda x: x[m])
+        return replace(
+            self, parameters=parameters, proposal=replace(self.proposal, **proposal), models=None, **own
+        )
+
+    def of_trials(self, parameter: Tensor) -> Tensor:
+        """A parameter (…) or (M, …), to go with tensors (B, T, …)."""
+        if self.models is None:
+            return parameter
+        each = self.observed.shape[0] // self.models
+        return parameter.repeat_interleave(each, dim=0)[:, None]
 
 
 @dataclass(frozen=True)
@@ -88,3 +120,23 @@ class SequenceResult:
     latents: Tensor
     log_weights: Tensor
     ancestors: Tensor
+
+
+def run_each(
+    run: Callable[..., SequenceResult],
+    inputs: SequenceInputs,
+    noise: Tensor,
+    uniforms: Tensor,
+    resampling: str,
+    ancestors: Tensor | None,
+) -> SequenceResult:
+    """M models by a backend's `run`, one after the other."""
+    parts = [noise.chunk(inputs.models), uniforms.chunk(inputs.models)]
+    given = [None] * inputs.models if ancestors is None else ancestors.chunk(inputs.models)
+    found = [
+        run(inputs.of_model(m), n, u, resampling, a)
+        for m, (n, u, a) in enumerate(zip(*parts, given, strict=True))
+    ]
+    return SequenceResult(
+        *(torch.cat(parts) for parts in zip(*(vars(x).values() for x in found), strict=True))
+    )

@@ -52,7 +52,7 @@ def trainer(case: Case, options: dict) -> Trainer:
 
 def value_and_gradients(of: Trainer, seed: int):
     of.generator.manual_seed(seed)
-    value = of._gradient(of._batch())
+    value = of.gradient(of.batch())
     return value, {name: gradient.clone() for name, gradient in of.optimiser.gradients.items()}
 
 
@@ -80,7 +80,7 @@ def test_batches_of_changing_shape():
         found = []
         for one in (compiled, graph):
             one.generator.manual_seed(0)
-            value = one._gradient(one.trials.select(torch.tensor(chosen)))
+            value = one.gradient(one.trials.select(torch.tensor(chosen)))
             found.append((value, one.optimiser._gradient.clone()))
         assert abs(found[0][0] - found[1][0]) < 1e-9 * abs(found[1][0])
         assert distance(found[0][1], found[1][1]) < 1e-9

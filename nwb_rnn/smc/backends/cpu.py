@@ -25,7 +25,7 @@ from nwb_rnn.smc.backends.cpu_compile import kernels
 from nwb_rnn.smc.backends.cpu_problem import SCHEMES, Problem
 from nwb_rnn.smc.backends.cpu_tables import Local, Sums, Work
 from nwb_rnn.smc.backends.cpu_terms import OPTIMAL, OptimalTerms
-from nwb_rnn.smc.sequence import ProposalTerms, SequenceInputs, SequenceResult
+from nwb_rnn.smc.sequence import ProposalTerms, SequenceInputs, SequenceResult, run_each
 
 threads: int | None = None
 """Threads of one pass; None for as many as torch uses."""
@@ -59,7 +59,7 @@ def supports(inputs: SequenceInputs, resampling: str) -> str | None:
 
 def supports_network(left_vectors: Tensor, activation: str, resampling: str) -> str | None:
     """What `supports` says of the network, from its M (N, R)."""
-    like, rank = left_vectors, left_vectors.shape[1]
+    like, rank = left_vectors, left_vectors.shape[-1]
     if like.device.type != "cpu":
         return f"the tensors are on {like.device}"
     if like.dtype not in (torch.float32, torch.float64):
@@ -79,6 +79,8 @@ def run(
     ancestors: Tensor | None = None,
 ) -> SequenceResult:
     """Filter a batch; see `reference.run`. Gradients flow through `log_increments`."""
+    if inputs.models is not None:
+        return run_each(run, inputs, noise, uniforms, resampling, ancestors)
     tensors = _differentiable(inputs)
     skip = torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
     problem = Problem(inputs, noise, uniforms, resampling, ancestors, skip)

@@ -42,8 +42,8 @@ def supports(inputs: SequenceInputs, resampling: str) -> str | None:
         return f"the tensors are on {like.device}"
     if like.dtype not in (torch.float32, torch.float64):
         return f"{like.dtype} is neither float32 nor float64"
-    if like.shape[0] > _LARGEST_RANK:
-        return f"rank {like.shape[0]} is above {_LARGEST_RANK}"
+    if like.shape[-1] > _LARGEST_RANK:
+        return f"rank {like.shape[-1]} is above {_LARGEST_RANK}"
     if inputs.activation not in ACTIVATIONS or resampling not in RESAMPLINGS:
         return f"no kernel for activation {inputs.activation} with resampling {resampling}"
     if not inputs.proposal.adapted and (inputs.observation, inputs.link) not in _LAWS:
@@ -93,10 +93,10 @@ def _tensors(inputs: SequenceInputs) -> dict[str, Tensor]:
     """Every tensor that gets a gradient, laid out for the kernels; torch differentiates the layout."""
     p, q = inputs.parameters, inputs.proposal
     found = {
-        "left": p.left_vectors.T,
+        "left": p.left_vectors.mT,
         "right": p.right_vectors,
         "bias": p.unit_bias,
-        "base": inputs.filtered @ p.input_weights.T if inputs.filtered.shape[-1] else p.unit_bias[:0],
+        "base": _base(inputs),
         "decay": p.decay,
         "initial_mean": p.initial_mean,
         "gain": q.gain,
@@ -109,7 +109,7 @@ def _tensors(inputs: SequenceInputs) -> dict[str, Tensor]:
     found |= {"metric": q.whitener, "log_ratio": q.log_ratio, "constant": _constant(inputs)}
     found["readout_bias"] = p.readout_bias
     if p.readout_gain is None:
-        found["weights"] = p.readout_weights.T
+        found["weights"] = p.readout_weights.mT
     else:
         found["readout_gain"] = p.readout_gain
     if p.observation_noise is not None:
@@ -119,14 +119,26 @@ def _tensors(inputs: SequenceInputs) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in found.items()}
 
 
+def _base(inputs: SequenceInputs) -> Tensor:
+    """(B, T, N): the currents from inputs; empty without inputs."""
+    weights, filtered = inputs.parameters.input_weights, inputs.filtered
+    if not filtered.shape[-1]:
+        return inputs.parameters.unit_bias[:0]
+    if inputs.models is None:
+        return filtered @ weights.T
+    of_models = filtered.reshape(inputs.models, -1, filtered.shape[-1])
+    return (of_models @ weights.mT).reshape(*filtered.shape[:2], -1)
+
+
 def _constant(inputs: SequenceInputs) -> Tensor:
     """(B, T): the terms of log p(y | z) that do not depend on z."""
     if inputs.observation == "gaussian":
-        terms = -0.5 * torch.log(2 * math.pi * inputs.parameters.observation_noise)
+        terms = -0.5 * torch.log(2 * math.pi * inputs.of_trials(inputs.parameters.observation_noise))
         return (terms * inputs.mask).sum(-1)
     terms = -torch.lgamma(inputs.observed + 1)
     if inputs.parameters.dispersion is not None:
-        terms = terms + dispersion_terms(inputs.observed, inputs.parameters.dispersion)
+        dispersion = inputs.of_trials(inputs.parameters.dispersion)
+        terms = terms + dispersion_terms(inputs.observed, dispersion)
     return (terms * inputs.mask).sum(-1)
 
 
@@ -134,10 +146,11 @@ def _options(inputs: SequenceInputs, noise: Tensor, uniforms: Tensor, resampling
     """Compile-time constants of both kernels."""
     _, bins, particles, rank = noise.shape
     one_to_one, adapted = inputs.parameters.readout_gain is not None, inputs.proposal.adapted
-    units, observed = inputs.parameters.left_vectors.shape[0], inputs.observed.shape[2]
+    units, observed = inputs.parameters.left_vectors.shape[-2], inputs.observed.shape[2]
     block = triton.next_power_of_2(particles)
     tile = _TILE * 4 // noise.element_size()
     return {
+        "TRIALS": noise.shape[0] // (inputs.models or 1),
         "T": bins,
         "K": particles,
         "R": rank,
@@ -213,10 +226,10 @@ class _Filter(torch.autograd.Function):
 def _zeros(found: dict[str, Tensor], like: Tensor, options: dict) -> dict[str, Tensor]:
     """One gradient for each trial of what trials share, one for each bin of what bins have or pick."""
     batch, bins, _, rank = like.shape
-    gradients = {}
+    models, gradients = batch // options["TRIALS"], {}
     for name in (*_SHARED, *_READOUT):
         if name in found and name != "base":
-            gradients["on_" + name] = like.new_zeros(batch, *found[name].shape)
+            gradients["on_" + name] = like.new_zeros(batch, found[name].numel() // models)
     gradients["on_initial"] = like.new_zeros(batch, rank)
     gradients["on_base"] = torch.zeros_like(found["base"])
     gradients["on_constant"] = like.new_zeros(batch, bins)
@@ -230,14 +243,19 @@ def _zeros(found: dict[str, Tensor], like: Tensor, options: dict) -> dict[str, T
 def _collect(ctx, gradients: dict[str, Tensor]):
     """Gradients in the order and shape of the inputs."""
     kind = ctx.fixed["kind"].reshape(-1)
+    models = ctx.fixed["noise"].shape[0] // ctx.options["TRIALS"]
 
     def by_kind(rows: Tensor, like: Tensor) -> Tensor:
-        rows = rows.reshape(kind.shape[0], -1)
-        if like.shape[0] > _FEW_KINDS:
+        rows, kinds = rows.reshape(kind.shape[0], -1), like.shape[0] // models
+        if kinds > _FEW_KINDS:
             return rows.new_zeros(like.shape[0], rows.shape[1]).index_add_(0, kind, rows).reshape(like.shape)
         # additions to few places come in any order on a GPU; a product with one-hot kinds has a fixed one
-        hot = (torch.arange(like.shape[0], device=kind.device)[:, None] == kind).to(rows.dtype)
-        return (hot @ rows).reshape(like.shape)
+        own = torch.arange(like.shape[0], device=kind.device).reshape(models, kinds, 1)
+        hot = (own == kind.reshape(models, 1, -1)).to(rows.dtype)
+        return (hot @ rows.reshape(models, -1, rows.shape[1])).reshape(like.shape)
+
+    def by_model(trials: Tensor, like: Tensor) -> Tensor:
+        return trials.reshape(models, -1, like.numel() // models).sum(1).reshape(like.shape)
 
     for name, needed in zip(ctx.names, ctx.needs_input_grad[4:], strict=True):
         like = ctx.found[name]
@@ -250,9 +268,9 @@ def _collect(ctx, gradients: dict[str, Tensor]):
         elif name in ("base", "constant", "offset", "linear"):
             yield gradients["on_" + name]
         elif name == "initial_mean":
-            yield gradients["on_initial"].sum(0)
+            yield by_model(gradients["on_initial"], like)
         else:
-            yield gradients["on_" + name].sum(0)
+            yield by_model(gradients["on_" + name], like)
 
 
 def _launch(kernel, arrays: dict[str, Tensor], options: dict, programs: int, like: Tensor) -> None:

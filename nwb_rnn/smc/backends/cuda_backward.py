@@ -133,6 +133,7 @@ def backward(
     on_scale,
     on_linear,
     on_metric,
+    TRIALS: tl.constexpr,
     T: tl.constexpr,
     K: tl.constexpr,
     R: tl.constexpr,
@@ -158,6 +159,15 @@ def backward(
     valid, some = k < K, rr < R
     cells, inside = k[:, None] * R + rr[None, :], valid[:, None] & some[None, :]
     length = tl.load(lengths + b)
+    m = b // TRIALS
+    left += m * R * N
+    right += m * R * N
+    bias += m * N
+    decay += m
+    weights += m * R * STRIDE
+    readout_bias += m * D
+    readout_gain += m * D
+    inverse_noise += m * D
     on_latents += b * K * R
     on_means += b * K * R
     of_children += b * K * R

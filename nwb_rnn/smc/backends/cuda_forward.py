@@ -94,6 +94,7 @@ def forward(
     ancestors,
     means,
     equal,
+    TRIALS: tl.constexpr,
     T: tl.constexpr,
     K: tl.constexpr,
     R: tl.constexpr,
@@ -117,6 +118,16 @@ def forward(
 ):
     """Arguments as in `cuda`; DRAWING False takes the ancestors that are there already."""
     b = tl.program_id(0).to(tl.int64)
+    m = b // TRIALS
+    left += m * R * N
+    right += m * R * N
+    bias += m * N
+    decay += m
+    initial_mean += m * R
+    weights += m * R * STRIDE
+    readout_bias += m * D
+    readout_gain += m * D
+    inverse_noise += m * D
     k, rr = tl.arange(0, BLOCK_K), tl.arange(0, BLOCK_R)
     valid, some = k < K, rr < R
     cells, inside = k[:, None] * R + rr[None, :], valid[:, None] & some[None, :]

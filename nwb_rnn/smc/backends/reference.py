@@ -16,7 +16,7 @@ from torch import Tensor
 from nwb_rnn.models import observations
 from nwb_rnn.models.low_rank import predictor, transition_mean
 from nwb_rnn.smc.resampling import ancestors as draw_ancestors
-from nwb_rnn.smc.sequence import SequenceInputs, SequenceResult
+from nwb_rnn.smc.sequence import SequenceInputs, SequenceResult, run_each
 
 
 def run(
@@ -35,6 +35,8 @@ def run(
     resampling : systematic, multinomial or none
     ancestors : (B, T, K), use these instead of drawing them (for exact comparisons)
     """
+    if inputs.models is not None:
+        return run_each(run, inputs, noise, uniforms, resampling, ancestors)
     batch, bins, particles, rank = noise.shape
     step = _adapted_step if inputs.proposal.adapted else _weighted_step
     log_weights = noise.new_full((batch, particles), -math.log(particles))
