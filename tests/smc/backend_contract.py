@@ -13,11 +13,16 @@ import torch
 from smc.backend_problems import Case, make
 from torch import Tensor
 
+from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 from nwb_rnn.smc.backends import reference
+from nwb_rnn.smc.filter import prepare
+from nwb_rnn.smc.many import prepare_many
+from nwb_rnn.smc.trials import TrialTensors
 
 VALUES = {torch.float32: 1e-5, torch.float64: 1e-9}
 GRADIENTS = {torch.float32: 1e-4, torch.float64: 1e-9}
 ACTIVATIONS = ("relu", "clipped_relu", "tanh", "softplus", "identity")
+_FEW = {"batch": 2, "bins": 4, "units": 18, "observed": 5, "dtype": torch.float64}
 LAWS = (("gaussian", "identity"), ("poisson", "softplus"), ("poisson", "exp"))
 
 
@@ -169,6 +174,64 @@ class BackendContract:
     @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
     def test_sizes(self, proposal, sizes):
         self.compare(Case(proposal=proposal, **sizes))
+
+    @pytest.mark.parametrize(
+        "case",
+        [
+            Case(mask="units", unequal=True, inputs=2, **_FEW),
+            Case(proposal="bootstrap", activation="tanh", resampling="none", inputs=1, **_FEW),
+            Case(
+                proposal="bootstrap",
+                observation="negative_binomial",
+                link="softplus",
+                readout="one_to_one",
+                inputs=1,
+                **_FEW,
+            ),
+        ],
+        ids=str,
+    )
+    def test_models_as_one_batch(self, case):
+        """M models with a leading axis give what each of them gives the reference alone."""
+        problem = make(case).to(self.device)
+        names = [name for name in problem.leaves if name in LowRankParameters.__dataclass_fields__]
+        leaves = [
+            torch.stack([problem.leaves[name].detach() * (1 + 0.1 * m) for m in range(3)]) for name in names
+        ]
+        parameters = LowRankParameters(**{n: x.requires_grad_() for n, x in zip(names, leaves, strict=True)})
+        config = LowRankConfig(
+            rank=case.rank,
+            units=case.units,
+            activation=case.activation,
+            observation=case.observation,
+            readout=case.readout,
+        )
+        draw = dict(generator=torch.Generator().manual_seed(2), dtype=case.dtype)
+        trials, draws = [], []
+        for _ in range(3):
+            shape = case.batch, case.bins
+            inputs = torch.randn(*shape, case.inputs, **draw).to(self.device)
+            trials.append(TrialTensors(inputs=inputs, **problem.data))
+            noise = torch.randn(*shape, case.particles, case.rank, **draw).to(self.device)
+            draws.append((noise, torch.rand(*shape, 1, **draw).to(self.device)))
+        expected = []
+        for m, (noise, uniforms) in enumerate(draws):
+            one = prepare(parameters.map(lambda x, m=m: x[m]), config, trials[m], case.proposal)
+            expected.append(reference.run(one, noise, uniforms, case.resampling).log_increments)
+        together = prepare_many(parameters, config, trials, case.proposal)
+        noise, uniforms = (torch.cat(x) for x in zip(*draws, strict=True))
+        found = self.backend.run(together, noise, uniforms, case.resampling).log_increments
+        running = torch.arange(case.bins, device=self.device) < together.lengths[:, None]
+        found, expected = found * running, torch.cat(expected) * running
+        assert distance(found, expected) < VALUES[case.dtype]
+        weights = torch.linspace(0.5, 1.5, found.numel(), dtype=case.dtype, device=self.device)
+        pairs = [
+            torch.autograd.grad((x.flatten() * weights).sum(), leaves, allow_unused=True)
+            for x in (found, expected)
+        ]
+        for name, one, other in zip(names, *pairs, strict=True):
+            if other is not None and other.numel():
+                assert distance(one, other) < GRADIENTS[case.dtype], name
 
     def test_without_gradients_every_bin_is_filtered(self):
         """Bins after the last observed one hold predictions, as in the reference."""
