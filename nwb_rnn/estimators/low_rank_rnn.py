@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from nwb_rnn.smc.proposals import choose
 if TYPE_CHECKING:
     from nwb_rnn.dynamics.fixed_points import FixedPoints
     from nwb_rnn.dynamics.maps import LowRankMap
-    from nwb_rnn.estimators.training import Fitted
+    from nwb_rnn.estimators.training import Fitted, Training
 
 
 class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
@@ -147,33 +148,59 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
         InputError : data that cannot be fitted, or options that do not go together.
         DivergenceError : training left the finite numbers; the last good state is kept.
         """
-        proposal = choose(proposal, self.config)
-        from nwb_rnn.estimators.training import train  # slow to import, and not needed to load a model
-
-        training = TrainingOptions(
+        self.set_up_fit(
+            trials,
+            validation,
+            proposal,
+            device,
+            checkpoint,
+            start,
+            polish,
             iterations=iterations,
             batch_size=batch_size,
             particles=particles,
             learning_rate=learning_rate,
-            proposal=proposal,
             backend=backend,
             progress=progress,
-            checkpoint=None if checkpoint is None else Path(checkpoint),
             callback=callback,
-            device=choices.device(device),
-            **choices.known_options(options),
-        )
-        described = sessions.descriptions(trials)
-        current = (self.parameters, self._encoder) if start == "current" else None
-        held = None if validation is None else sessions.as_one(validation)
-        train(self.config, sessions.as_one(trials), held, training, start, polish, current, self._take)
-        self.data_description |= {"sessions": described} if described else {}
+            **options,
+        ).run()
         return self
 
-    def _take(self, fitted: Fitted) -> None:
-        """Keep what training reached, in the canonical basis."""
+    def set_up_fit(
+        self,
+        trials: xr.Dataset | Sequence[xr.Dataset],
+        validation: xr.Dataset | Sequence[xr.Dataset] | None = None,
+        proposal: str = "auto",
+        device: str = "auto",
+        checkpoint: str | Path | None = None,
+        start: str = "data",
+        polish: int = 8,
+        **options,
+    ) -> Training:
+        """What `fit` does before its first iteration, from the same arguments; `run()` does the rest."""
+        proposal = choose(proposal, self.config)
+        from nwb_rnn.estimators.training import Training  # slow to import, and not needed to load a model
+
+        options = choices.known_options(options)
+        options |= {"proposal": proposal, "device": choices.device(device)}
+        options["checkpoint"] = None if checkpoint is None else Path(checkpoint)
+        return Training(
+            self.config,
+            sessions.as_one(trials),
+            None if validation is None else sessions.as_one(validation),
+            TrainingOptions(**options),
+            start,
+            polish,
+            (self.parameters, self._encoder) if start == "current" else None,
+            partial(self._take, sessions.descriptions(trials)),
+        )
+
+    def _take(self, described: list[dict], fitted: Fitted) -> None:
+        """Keep what training on the sessions `described` reached, in the canonical basis."""
         self._parameters, self._encoder = fitted.parameters, fitted.encoder
         self.data_description, self.history = fitted.description, fitted.history
+        self.data_description |= {"sessions": described} if described else {}
         self.software, self.scores = versions(), {}
         self.is_canonical = False
         self.to_canonical()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import xarray as xr
 
 from nwb_rnn.estimators import left_out, matching
+from nwb_rnn.fitting.lockstep import shape, train_together
 from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.standardise import Scale
 from nwb_rnn.fitting.start import starting_module
@@ -31,57 +32,86 @@ class Fitted:
     description: dict
 
 
-def train(
-    config: LowRankConfig,
-    trials: xr.Dataset,
-    validation: xr.Dataset | None,
-    options: TrainingOptions,
-    start: str,
-    polish: int,
-    current: tuple[LowRankParameters, ConvEncoder | None] | None,
-    keep: Callable[[Fitted], None],
-) -> None:
-    """Fit, and hand what was reached to `keep`, also when training is interrupted or diverges.
+class Training:
+    """A fit that is set up: `run` walks it, alone or with others in `run_together`.
 
     Parameters
     ----------
     current : the parameters and encoder to go on from where start="current"; they stay as they are
+    keep : gets what was reached, also when training is interrupted or diverges
     """
-    matching.check_observations(trials, config.observation)
-    continuous = config.observation == "gaussian"
-    precision = torch.float64 if continuous else torch.float32  # an offset must not cost a signal its digits
-    data = tensors.from_dataset(trials, precision)
-    description = matching.describe(trials, data.inputs.shape[2])
-    held = None
-    if validation is not None:
-        held = tensors.from_dataset(
-            matching.matched(validation, description, data.inputs.shape[2]), precision
-        )
-    decay = _indicator_decay(config, data, description["bin_size"], current)
-    data = data.innovations(decay)
-    held = None if held is None else held.innovations(decay)
-    scale, gone = None, None
-    if continuous:
-        scale = Scale.of(data)
-        gone = left_out.find(data, scale, description["unit_ids"])
-        if gone.notes:
-            description["dropped"] = [*description["dropped"], *gone.notes]
-        data = gone.hide(scale.apply(data))
-        held = None if held is None else gone.hide(scale.apply(held))
-    if current is not None:
-        current = _copied(*current, scale)
-    module = starting_module(config, data, options.proposal, start, current)
-    trainer = Trainer(module, data, held, options)
-    finished = None
-    try:
-        trainer.run()
-        finished = trainer.polished(polish)
-    finally:
-        parameters, encoder = _reached(module, finished, scale)
-        if decay is not None:
-            parameters = replace(parameters, indicator_decay=decay.to(parameters.decay.dtype))
-        parameters = parameters if gone is None else gone.clear(parameters)
-        keep(Fitted(parameters, encoder, list(trainer.progress.history), description))
+
+    def __init__(
+        self,
+        config: LowRankConfig,
+        trials: xr.Dataset,
+        validation: xr.Dataset | None,
+        options: TrainingOptions,
+        start: str,
+        polish: int,
+        current: tuple[LowRankParameters, ConvEncoder | None] | None,
+        keep: Callable[[Fitted], None],
+    ):
+        matching.check_observations(trials, config.observation)
+        continuous = config.observation == "gaussian"
+        # an offset must not cost a signal its digits
+        precision = torch.float64 if continuous else torch.float32
+        data = tensors.from_dataset(trials, precision)
+        description = matching.describe(trials, data.inputs.shape[2])
+        held = None
+        if validation is not None:
+            held = tensors.from_dataset(
+                matching.matched(validation, description, data.inputs.shape[2]), precision
+            )
+        decay = _indicator_decay(config, data, description["bin_size"], current)
+        data = data.innovations(decay)
+        held = None if held is None else held.innovations(decay)
+        scale, gone = None, None
+        if continuous:
+            scale = Scale.of(data)
+            gone = left_out.find(data, scale, description["unit_ids"])
+            if gone.notes:
+                description["dropped"] = [*description["dropped"], *gone.notes]
+            data = gone.hide(scale.apply(data))
+            held = None if held is None else gone.hide(scale.apply(held))
+        if current is not None:
+            current = _copied(*current, scale)
+        self._module = starting_module(config, data, options.proposal, start, current)
+        self.trainer = Trainer(self._module, data, held, options)
+        self._description, self._decay, self._scale, self._gone = description, decay, scale, gone
+        self._polish, self._keep = polish, keep
+        self._finished: LowRankParameters | None = None
+
+    @property
+    def shape(self) -> Hashable:
+        """Equal for fits that `run_together` takes."""
+        return shape(self.trainer)
+
+    def run(self) -> None:
+        """Train, polish, and hand over what was reached."""
+        try:
+            self.trainer.run()
+            self._finished = self.trainer.polished(self._polish)
+        finally:
+            self._hand_over()
+
+    @staticmethod
+    def run_together(fits: Sequence[Training]) -> None:
+        """As `run` of each, with the iterations of all side by side; see `fitting.lockstep`."""
+        try:
+            train_together([fit.trainer for fit in fits])
+            for fit in fits:
+                fit._finished = fit.trainer.polished(fit._polish)
+        finally:
+            for fit in fits:
+                fit._hand_over()
+
+    def _hand_over(self) -> None:
+        parameters, encoder = _reached(self._module, self._finished, self._scale)
+        if self._decay is not None:
+            parameters = replace(parameters, indicator_decay=self._decay.to(parameters.decay.dtype))
+        parameters = parameters if self._gone is None else self._gone.clear(parameters)
+        self._keep(Fitted(parameters, encoder, list(self.trainer.progress.history), self._description))
 
 
 def _indicator_decay(config: LowRankConfig, data: tensors.TrialTensors, bin_size: float, current):

@@ -1,4 +1,4 @@
-"""Many fits of a low-rank RNN: one after the other, or in processes of their own with few threads each.
+"""Many fits of a low-rank RNN: in turn, in processes of their own with few threads each, or together.
 
 Each fit has its own configuration and its own generators made from its own seed, so that what it ends at does
 not depend on how many run beside it.
@@ -6,7 +6,7 @@ not depend on how many run beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -35,6 +35,7 @@ def fit_many(
     workers: int = 1,
     threads: int = 1,
     progress: bool = True,
+    together: bool = False,
 ) -> list[LowRankRNN]:
     """Fit every job to the same trials; models in the order of the jobs, each as it would be alone.
 
@@ -43,11 +44,19 @@ def fit_many(
     validation : as for `LowRankRNN.fit`
     workers : processes; 1 fits in this one
     threads : of torch and of the compiled kernels, in each process beside this one
+    together : fit jobs of equal shapes (they may differ in seed, learning rate and iterations) side by side in
+        this process: on a GPU every iteration of all of them is one pass; on a CPU use workers
 
     Raises
     ------
-    InputError : fewer than one worker or thread, or a job that cannot be fitted
+    InputError : fewer than one worker or thread, workers beside `together`, or a job that cannot be fitted
     """
+    if together:
+        if workers > 1:
+            raise InputError(
+                f"together fits in this process, and workers={workers} was asked for: choose one"
+            )
+        return _fit_together(jobs, trials, validation, progress)
     found: list[LowRankRNN | None] = [None] * len(jobs)
     arguments = [(job, trials, validation) for job in jobs]
     for index, model in each(_fit, arguments, workers, threads, progress, "fits"):
@@ -93,6 +102,24 @@ def _few_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def _fit_together(
+    jobs: Sequence[FitJob], trials: xr.Dataset, validation: xr.Dataset | None, progress: bool
+) -> list[LowRankRNN]:
+    """Groups of equal shapes, one group after the other."""
+    from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
+    from nwb_rnn.estimators.training import Training
+
+    models = [LowRankRNN(**job.network) for job in jobs]
+    groups: dict[Hashable, list[Training]] = {}
+    for model, job in zip(models, jobs, strict=True):
+        fit = model.set_up_fit(trials, validation, **{"progress": False, **job.training})
+        groups.setdefault(fit.shape, []).append(fit)
+    arguments = [(group,) for group in groups.values()]
+    for _ in each(Training.run_together, arguments, 1, 1, progress, "groups of fits"):
+        pass
+    return models
 
 
 def _fit(job: FitJob, trials: xr.Dataset, validation: xr.Dataset | None) -> LowRankRNN:

@@ -83,6 +83,22 @@ def test_fits_in_processes_are_those_one_at_a_time(trials):
             np.testing.assert_array_equal(array, b.to_arrays()[name], err_msg=name)
 
 
+def test_fits_together_are_those_one_at_a_time(trials):
+    """Ranks are groups; a seed and a learning rate are not."""
+    jobs = [
+        FitJob({"rank": rank, "units": 8, "seed": seed, "observation": "gaussian"}, QUICK | training)
+        for rank, seed, training in ((1, 0, {}), (2, 1, {}), (1, 2, {"learning_rate": 1e-2, "iterations": 3}))
+    ]
+    beside = fit_many(jobs, trials, trials, together=True, progress=False)
+    alone = [nr.LowRankRNN(**job.network).fit(trials, trials, **job.training) for job in jobs]
+    for a, b in zip(beside, alone, strict=True):
+        assert a.config == b.config
+        for name, array in a.to_arrays().items():
+            np.testing.assert_array_equal(array, b.to_arrays()[name], err_msg=name)
+    with pytest.raises(InputError, match="together"):
+        fit_many(jobs, trials, together=True, workers=2)
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
