@@ -44,8 +44,8 @@ def fit_many(
     validation : as for `LowRankRNN.fit`
     workers : processes; 1 fits in this one
     threads : of torch and of the compiled kernels, in each process beside this one
-    together : fit jobs of equal shapes (they may differ in seed, learning rate and iterations) side by side in
-        this process: on a GPU every iteration of all of them is one pass; on a CPU use workers
+    together : fit jobs of equal shapes (seed, learning rate and iterations may differ) side by side in this
+        process: on a GPU every iteration of all of them is one pass; on a CPU use workers
 
     Raises
     ------
