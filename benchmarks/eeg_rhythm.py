@@ -43,6 +43,13 @@ Confirmation, written after the first measure had failed and the second held at 
 before any of the models it is about was fitted: `--first-seed 3 --seeds 5 --no-points` with the second line
 above. The claim: in every one of these seeds whose simulation holds the rhythm, the peak of the spectrum that
 the linearisation predicts lies within 0.5 Hz of the simulated peak. The first measure is printed beside it.
+It failed: one of the five held the rhythm (12.50 Hz), with the prediction 0.62 Hz off; in the four others the
+prediction was within 0.32 Hz. Simulated peaks of ten series scatter from 12.5 to 13.4 Hz between these seeds
+and predicted ones hardly, so the sampling error of the former may be all there is to it.
+
+So once more on seeds not fitted before, `--first-seed 8 --seeds 5 --no-points --series 200`, with twenty times
+the simulation: in every seed whose simulated peak is inside the band and at least 1.5 times its line, the
+predicted peak lies within 0.5 Hz of it. The SD of the peak of ten series, over the twenty tens, is printed.
 
 The fixed points are those read back from the NWB file: how many, whether proved complete, and at each the
 pair of largest modulus between 5 and 15 Hz.
@@ -86,6 +93,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-2)
     parser.add_argument("--polish", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--series", type=int, default=TRIALS, help="simulated, in tens")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--spectra-only", action="store_true", help="neither linearisation nor fixed points")
     parser.add_argument("--no-points", action="store_true", help="no fixed points")
@@ -102,7 +110,7 @@ def main() -> None:
             started = time.perf_counter()
             model = fit(options, trials, rank, seed)
             print(f"rank {rank} seed {seed}, {time.perf_counter() - started:.0f} s of fitting")
-            test(model, recorded, spread, options.spectra_only)
+            test(model, recorded, spread, options)
             if not (options.spectra_only or options.no_points):
                 fixed_points(model)
 
@@ -122,15 +130,21 @@ def fit(options, trials, rank: int, seed: int) -> nr.LowRankRNN:
     )
 
 
-def test(model, recorded: float, spread: np.ndarray, spectra_only: bool) -> None:
+def test(model, recorded: float, spread: np.ndarray, options) -> None:
     """Print the peak of the simulated spectrum beside what the linearisation says."""
-    drawn = model.simulate(trials=TRIALS, bins=DROPPED + KEPT, seed=1000 + model.config.seed)
-    frequency, power = spectrum(drawn.signal.values[:, DROPPED:], spread)
-    simulated, height = peak(frequency, power)
+    powers = []
+    for ten in range(options.series // TRIALS):
+        drawn = model.simulate(trials=TRIALS, bins=DROPPED + KEPT, seed=1000 + model.config.seed + 100 * ten)
+        frequency, power = spectrum(drawn.signal.values[:, DROPPED:], spread)
+        powers.append(power)
+    simulated, height = peak(frequency, np.mean(powers, axis=0))
+    if len(powers) > 1:
+        scatter = np.std([peak(frequency, power)[0] for power in powers], ddof=1)
+        print(f"  SD of the peak of ten series: {scatter:.2f} Hz")
     inside = BAND[0] + 0.5 < simulated < BAND[1] - 0.5
     holds = inside and abs(simulated - recorded) <= TOLERANCE and height >= LOWEST_HEIGHT
     print(f"  simulated: {told(simulated, height)}; holds the rhythm: {holds}", flush=True)
-    if spectra_only:
+    if options.spectra_only:
         return
     latents = drawn.latents.values[:, DROPPED::10].reshape(-1, model.config.rank).astype(float)
     jacobian = model.step_map().jacobian(latents).mean(0)
