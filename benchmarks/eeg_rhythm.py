@@ -47,8 +47,8 @@ It failed: one of the five held the rhythm (12.50 Hz), with the prediction 0.62 
 prediction was within 0.32 Hz. Simulated peaks of ten series scatter from 12.5 to 13.4 Hz between these seeds
 and predicted ones hardly, so the sampling error of the former may be all there is to it.
 
-So once more on seeds not fitted before, `--first-seed 8 --seeds 5 --no-points --series 200`, with twenty times
-the simulation: in every seed whose simulated peak is inside the band and at least 1.5 times its line, the
+So once more on seeds not fitted before, `--first-seed 8 --seeds 5 --no-points --series 200`, with twenty
+times the simulation: in every seed whose simulated peak is inside the band and at least 1.5 times its line, the
 predicted peak lies within 0.5 Hz of it. The SD of the peak of ten series, over the twenty tens, is printed.
 
 The fixed points are those read back from the NWB file: how many, whether proved complete, and at each the
