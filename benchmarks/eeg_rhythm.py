@@ -48,8 +48,9 @@ prediction was within 0.32 Hz. Simulated peaks of ten series scatter from 12.5 t
 and predicted ones hardly, so the sampling error of the former may be all there is to it.
 
 So once more on seeds not fitted before, `--first-seed 8 --seeds 5 --no-points --series 200`, with twenty
-times the simulation: in every seed whose simulated peak is inside the band and at least 1.5 times its line, the
-predicted peak lies within 0.5 Hz of it. The SD of the peak of ten series, over the twenty tens, is printed.
+times the simulation: in every seed whose simulated peak is inside the band and at least 1.5 times its line,
+the predicted peak lies within 0.5 Hz of it. The SD of the peak of ten series, over the twenty tens, is
+printed.
 
 The fixed points are those read back from the NWB file: how many, whether proved complete, and at each the
 pair of largest modulus between 5 and 15 Hz.
