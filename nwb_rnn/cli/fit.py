@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nwb_rnn.cli import options
 
@@ -13,6 +14,7 @@ from nwb_rnn.cli import options
 @click.command()
 @click.argument("source")
 @options.alignment(required=True)
+@options.rate
 @options.network
 @options.training
 @click.option(
@@ -25,13 +27,48 @@ from nwb_rnn.cli import options
 @click.option("--report/--no-report", "picture", default=True, show_default=True, help="Draw the report too.")
 @options.metadata
 def fit(source: str, **values: Any) -> None:
-    """Fit a low-rank RNN to SOURCE and write it, with all that was found, as NWB.
+    """Fit a recurrent network to SOURCE and write it, with all that was found, as NWB.
 
     SOURCE is a path or address of an NWB file, or DANDI:000140/sub-X/sub-X_ses-Y.nwb.
     """
+    if values["model"] == "rate":
+        from nwb_rnn.cli.rate_job import job_from as rate_job_from
+        from nwb_rnn.cli.rate_job import run as run_rate
+
+        run_rate(rate_job_from(source, values, given()), options.say)
+        return
     from nwb_rnn.cli.job import run
 
+    refuse(given() & set(RATE_ONLY), "--model=rate")
+    for name in ("model", *RATE_ONLY):
+        del values[name]
     run(job_from(source, values), options.say)
+
+
+RATE_ONLY = (
+    "method",
+    "targets",
+    "optimiser",
+    "regions",
+    "smoothing",
+    "time_constant",
+    "unrecorded",
+    "dale",
+    "zero_diagonal",
+)
+
+
+def given() -> set[str]:
+    """Names of the options that the user chose."""
+    context = click.get_current_context()
+    return {n for n in context.params if context.get_parameter_source(n) == ParameterSource.COMMANDLINE}
+
+
+def refuse(names: set[str], where: str) -> None:
+    """Raise UsageError for options that belong elsewhere."""
+    if names:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
+        raise click.UsageError(f"{listed} only go with {where}")
 
 
 def job_from(source: str, values: dict[str, Any]):

@@ -10,6 +10,8 @@ import click
 ACTIVATIONS = ("clipped_relu", "relu", "tanh", "softplus", "identity")
 OBSERVATIONS = ("auto", "poisson", "negative_binomial", "gaussian")
 READOUTS = ("affine", "one_to_one")
+MODELS = ("low-rank", "rate")
+RATE_METHODS = ("auto", "ridge", "convex", "rls", "full_force", "backprop", "unknown_input", "performance")
 
 SUBJECT = ("subject_id", "species", "sex", "age")
 SESSION = (
@@ -81,6 +83,33 @@ def alignment(required: bool) -> Callable:
         click.option("--signal", help="Fit this signal instead of the spikes."),
     )
 
+
+rate = together(
+    click.option(
+        "--model",
+        type=click.Choice(MODELS),
+        default=MODELS[0],
+        show_default=True,
+        help="low-rank: latents behind the recorded units. rate: a network of the recorded units themselves.",
+    ),
+    click.option("--method", type=click.Choice(RATE_METHODS), help="Of --model=rate.  [default: auto]"),
+    click.option(
+        "--targets",
+        multiple=True,
+        metavar="NAME",
+        help="Behaviour that the outputs of --model=rate shall match, 'behaviour' for all of it; may be "
+        "repeated. Means --method=performance.",
+    ),
+    click.option(
+        "--optimiser", type=click.Choice(["backprop", "rls"]), help="Of --targets.  [default: backprop]"
+    ),
+    click.option("--regions", metavar="COLUMN", help="Column of the units that names their region (rate)."),
+    click.option("--smoothing", type=float, help="Standard deviation, s, that makes rates of spikes (rate)."),
+    click.option("--time-constant", type=float, help="Of the units, s (rate).  [default: 0.1]"),
+    click.option("--unrecorded", type=click.IntRange(0), help="Units beside the recorded ones (rate)."),
+    click.option("--dale", is_flag=True, help="Each unit excites or inhibits all others (rate)."),
+    click.option("--zero-diagonal", is_flag=True, help="No connection of a unit to itself (rate)."),
+)
 
 network = together(
     click.option("--rank", type=int, default=2, show_default=True, help="Number of latents."),

@@ -146,11 +146,16 @@ def described(trials: xr.Dataset) -> str:
 def fit_text(model: LowRankRNN, scores: dict[str, float], held_out: xr.Dataset | None) -> str:
     """Iterations, seconds and scores."""
     last = model.history[-1]
+    return f"{last['iteration']} iterations in {last['seconds']:.0f} s; {scores_text(scores, held_out)}"
+
+
+def scores_text(scores: dict[str, float], held_out: xr.Dataset | None) -> str:
+    """Scores, and on which trials."""
     where = (
         "the trials it was fitted to" if held_out is None else f"{held_out.sizes['trial']} held-out trials"
     )
     listed = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
-    return f"{last['iteration']} iterations in {last['seconds']:.0f} s; on {where}: {listed}"
+    return f"on {where}: {listed}"
 
 
 def simulation_text(trials: xr.Dataset, simulated: xr.Dataset) -> str:

@@ -81,7 +81,8 @@ def _one_trial(stored: Stored) -> Iterator[tuple[str, Callable, str]]:
         latents, trials = latents.isel(time=span), None if trials is None else trials.isel(time=span)
         name += f", its first {_BINS_SHOWN * float(latents.attrs['bin_size']):.3g} s"
     arrays = stored.model.to_arrays()
-    order = unit_order(arrays["readout_weights"]) if "readout_weights" in arrays else None
+    by_loading = "readout_weights" in arrays and "recurrent_weights" not in arrays  # else that of outputs
+    order = unit_order(arrays["readout_weights"]) if by_loading else None
     rows = "units sorted by their loading on the latents" if order is not None else "units in rows"
     if trials is not None:
         what = "Spikes" if "counts" in trials else "Signal"
