@@ -18,7 +18,7 @@ OUTPUTS = {
     "eeg": {"eeg_desc-rnn.nwb", "eeg_desc-rnn.png"},
     "zebrafish_calcium": {"calcium_desc-rnn.nwb", "calcium_desc-rnn.png"},
     "m1_data_constrained": {"m1_desc-rnn.nwb", "m1_desc-rnn.png"},
-    "delayed_reach": {"delayed_reach_desc-rnn.nwb", "delayed_reach_desc-rnn.png"},
+    "delayed_reach": {"delayed_reach_desc-rnn.nwb", "delayed_reach_desc-rnn.png", "comparison.png"},
 }
 RECORDINGS = {
     "linear_track_theta": "linear_track/sub-rat01_ses-lineartrack_behavior+ecephys.nwb",
@@ -26,6 +26,7 @@ RECORDINGS = {
     "eeg": "eeg/sub-S001_ses-R01_ecephys.nwb",
     "zebrafish_calcium": "zebrafish/sub-zf_ses-20151104f1_ophys.nwb",
     "m1_data_constrained": "m1_reach/m1_rates_hatsopoulos2007.npz",
+    "delayed_reach": "m1_reach/m1_rates_hatsopoulos2007.npz",
 }
 
 
