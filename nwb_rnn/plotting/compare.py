@@ -182,11 +182,15 @@ def _on_one_clock(recorded: xr.DataArray, modelled: xr.DataArray, shift: float) 
 
 
 def _matches(ax, found: PopulationComparison) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     bins = np.linspace(-0.2, 1, 25)
     ax.hist(found.shuffled_matches, bins, color=QUIET, alpha=0.7, label="conditions shuffled")
     ax.hist(found.matches, bins, color=MODEL, alpha=0.7, label="model")
-    ax.legend(frameon=False, loc="upper left")
-    tidy(ax, "correlation with the best unit", "recorded units", "single units")
+    ax.set_ylim(0, 1.35 * ax.get_ylim()[1])  # room for the legend above the bars
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(frameon=False, loc="upper left", ncols=2)
+    tidy(ax, "correlation with the best unit", "number of recorded units", "single units")
 
 
 def _canonical(ax, found: PopulationComparison) -> None:
@@ -199,25 +203,38 @@ def _canonical(ax, found: PopulationComparison) -> None:
 
 
 def _plane(ax, rotations, name: str) -> None:
-    import matplotlib.pyplot as plt
-
     paths = rotations.projections
-    colours = plt.get_cmap("hsv")(np.linspace(0, 1, len(paths), endpoint=False))
+    colours = _cycle(len(paths))
     for path, colour in zip(paths, colours, strict=True):
         ax.plot(path[:, 0], path[:, 1], color=colour)
         ax.plot(*path[0], "o", color=colour, markersize=4)
     ax.set_aspect("equal", adjustable="datalim")
     title = f"{name}: jPCA R² {rotations.r2:.2f}, {rotations.frequency[0]:.1f} Hz"
-    tidy(ax, "jPC 1", "jPC 2", title)
+    tidy(ax, "jPC 1 (normalised rate)", "jPC 2 (normalised rate)", title)
     ax.title.set_color(RECORDED if name == "recorded" else MODEL)
 
 
+def _cycle(count: int) -> np.ndarray:
+    """Colours of directions: they close on themselves, and differ in lightness for colour-blind readers."""
+    import matplotlib
+
+    colours = matplotlib.colormaps["twilight_shifted"](np.linspace(0.12, 0.88, count))
+    colours[:, :3] *= 0.8  # its lightest hardly show on paper
+    return colours
+
+
 def _noise(ax, found: Mechanism) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
     shown = found.scales > 0
     ax.plot(found.scales[shown], found.recurrent[shown], "o-", color=PALETTE[0], label="recurrent noise")
     ax.plot(found.scales[shown], found.inputs[shown], "o-", color=PALETTE[1], label="input noise")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    ax.set(xscale="log", yscale="log")
+    ax.set_xticks(found.scales[shown], [f"{scale:g}" for scale in found.scales[shown]])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.axhline(0.1, color=QUIET, linewidth=1)
     ax.legend(frameon=False)
     tidy(ax, "times the noise of training", "reach error / distance", "robustness")
@@ -225,8 +242,6 @@ def _noise(ax, found: Mechanism) -> None:
 
 def _points(ax, found: Mechanism) -> None:
     """Stable fixed points of every target, in the plane that holds most of them."""
-    import matplotlib.pyplot as plt
-
     everything = [p for points in found.points.values() for p in points if len(p)]
     if not everything:
         ax.text(0.5, 0.5, "no stable fixed point", ha="center", transform=ax.transAxes)
@@ -236,11 +251,11 @@ def _points(ax, found: Mechanism) -> None:
     middle = joined.mean(axis=0)
     axes = np.linalg.svd(joined - middle, full_matrices=False)[2][:2]
     for marker, (name, points) in zip("os", found.points.items(), strict=False):
-        colours = plt.get_cmap("hsv")(np.linspace(0, 1, len(points), endpoint=False))
-        for target, colour in zip(points, colours, strict=True):
+        for target, colour in zip(points, _cycle(len(points)), strict=True):
             flat = (target - middle) @ axes.T
             if len(flat):
                 ax.plot(flat[:, 0], flat[:, -1], marker, color=colour, markersize=7 if marker == "o" else 5)
         ax.plot([], [], marker, color=QUIET, label=name)
     ax.legend(frameon=False)
-    tidy(ax, "principal axis 1", "principal axis 2", "stable fixed points, one colour a target")
+    title = "stable fixed points, one colour a target"
+    tidy(ax, "principal axis 1 (current)", "principal axis 2 (current)", title)
