@@ -36,7 +36,7 @@ class TaskRNN(Estimator[TaskConfig, TaskParameters]):
     activation : tanh, relu or softplus
     seed : of weights, trials and noise
     settings : further fields of `nwb_rnn.models.task_network.TaskConfig`: time_constant (s), rate_penalty,
-        weight_penalty, noise, input_noise, gain
+        weight_penalty, noise, input_noise, gain, dale, excitatory, zero_diagonal
 
     Raises
     ------
@@ -46,6 +46,7 @@ class TaskRNN(Estimator[TaskConfig, TaskParameters]):
     def __init__(self, units: int = 100, activation: str = "tanh", seed: int = 0, **settings):
         super().__init__(TaskConfig, units=units, activation=activation, seed=seed, **settings)
         self._about: dict[str, str] = {}
+        self.unit_sign = self.config.unit_sign  # (N,) 1 or −1, None without Dale's law
 
     @property
     def unit_ids(self) -> list:
@@ -269,6 +270,7 @@ class TaskRNN(Estimator[TaskConfig, TaskParameters]):
             "noise": np.array([self.config.noise]),
             "input_noise": np.array(self.config.input_noise),
         }
+        arrays |= {} if self.unit_sign is None else {"unit_sign": self.unit_sign}
         arrays |= {"output_names": np.array([str(n) for n in names])} if names else {}
         return arrays | {name: np.array(text) for name, text in self._about.items()}
 
@@ -281,12 +283,13 @@ class TaskRNN(Estimator[TaskConfig, TaskParameters]):
         InputError : an array that is missing, unknown, of the wrong shape, or not finite
         """
         fields = TaskParameters.__dataclass_fields__
-        unknown = [n for n in arrays if n not in (*fields, *_NUMBERS, *_TEXTS)]
+        unknown = [n for n in arrays if n not in (*fields, *_NUMBERS, *_TEXTS, "unit_sign")]
         missing = [n for n in (*fields, "bin_size", "time_constant", "activation") if n not in arrays]
         if unknown or missing:
             raise InputError(f"TaskRNN.from_arrays: unknown arrays {unknown}, missing arrays {missing}")
         given = {n: np.asarray(arrays[n]) for n in fields}
         _check_shapes(given)
+        _check_signs(given["recurrent_weights"], arrays.get("unit_sign"))
         numbers = {n: float(np.asarray(arrays[n]).reshape(-1)[0]) for n in _NUMBERS if n in arrays}
         settings = {n: v for n, v in numbers.items() if n != "bin_size"} | {"seed": seed}
         model = cls(len(given["unit_bias"]), str(arrays["activation"]), **settings)
@@ -327,6 +330,8 @@ class TaskRNN(Estimator[TaskConfig, TaskParameters]):
     def _take(self, weights: Mapping[str, np.ndarray], arrays: Mapping, description: dict) -> None:
         tensors = {n: torch.from_numpy(np.array(v)) for n, v in weights.items()}
         self._parameters = TaskParameters(**tensors)
+        if "unit_sign" in arrays:
+            self.unit_sign = np.asarray(arrays["unit_sign"], dtype=np.int8)
         self.data_description = description
         self._about = {n: str(arrays[n]) for n in ("task", "task_configuration", "training") if n in arrays}
 
@@ -354,3 +359,14 @@ def _check_shapes(given: Mapping[str, np.ndarray]) -> None:
             raise InputError(f"{name} has shape {given[name].shape}; expected {shape}, all finite")
         if given[name].dtype not in (np.float32, np.float64):
             raise InputError(f"{name} is {given[name].dtype}; expected float32 or float64")
+
+
+def _check_signs(weights: np.ndarray, sign: np.ndarray | None) -> None:
+    if sign is None:
+        return
+    sign = np.asarray(sign)
+    if sign.shape != (len(weights),) or not np.isin(sign, (-1, 0, 1)).all() or (weights * sign < 0).any():
+        raise InputError(
+            f"unit_sign must hold {len(weights)} numbers out of -1, 0 and 1, "
+            "and recurrent_weights (to, from) must have those signs"
+        )

@@ -22,7 +22,7 @@ from nwb_rnn.errors import DivergenceError, InputError
 from nwb_rnn.fitting import checkpoint as checkpoints
 from nwb_rnn.fitting.interruption import interruptible
 from nwb_rnn.models.task import Task, TaskTrials
-from nwb_rnn.models.task_network import TaskConfig, TaskParameters, activate, run
+from nwb_rnn.models.task_network import TaskConfig, TaskParameters, activate, keep_signs, run
 
 _VALIDATION = 10**9  # no step has this number: its trials are never trained on
 
@@ -144,6 +144,7 @@ def _step(p, config, task, share, options, adam, rate: float, number: int) -> fl
         parameter.grad = gradient * scale
     adam.param_groups[0]["lr"] = rate
     adam.step()
+    keep_signs(p.recurrent_weights, config)
     return value
 
 

@@ -16,12 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nwb_rnn.errors import InputError
 
 ACTIVATIONS = ("tanh", "relu", "softplus")
+_SIGNS = 0x51675  # of the generator that draws signs, so that it is not that of the trials
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class TaskConfig:
     rate_penalty : times the mean of r² over units, bins and trials
     weight_penalty : times the mean of the squares of J, W and R
     gain : spectral radius of J at the start
+    dale : every unit excites or inhibits all others, throughout training; which, is drawn
+    excitatory : share of excitatory units with `dale`
+    zero_diagonal : no connection from a unit to itself
     seed : of weights, trials and noise
     """
 
@@ -48,6 +53,9 @@ class TaskConfig:
     rate_penalty: float = 1e-3
     weight_penalty: float = 1e-3
     gain: float = 1.1
+    dale: bool = False
+    excitatory: float = 0.8
+    zero_diagonal: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -58,6 +66,16 @@ class TaskConfig:
         for name in ("input_noise", "noise", "rate_penalty", "weight_penalty", "gain"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}={getattr(self, name)}; expected zero or more")
+        if not 0 < self.excitatory < 1:
+            raise InputError(f"excitatory={self.excitatory!r} is a share of units between 0 and 1")
+
+    @property
+    def unit_sign(self) -> np.ndarray | None:
+        """(N,) int8, 1 excitatory and −1 inhibitory; None without Dale's law."""
+        if not self.dale:
+            return None
+        drawn = np.random.default_rng([self.seed, _SIGNS]).permutation(self.units)
+        return np.where(drawn < round(self.excitatory * self.units), 1, -1).astype(np.int8)
 
 
 @dataclass(frozen=True)
@@ -93,13 +111,39 @@ def start_parameters(config: TaskConfig, inputs: int, outputs: int) -> TaskParam
     n = config.units
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     return TaskParameters(
-        config.gain / n**0.5 * draw(n, n),
+        _recurrent(config, draw(n, n)),
         draw(n, inputs) / max(inputs, 1) ** 0.5,
         torch.zeros(n),
         0.1 / n**0.5 * draw(outputs, n),
         torch.zeros(outputs),
         torch.zeros(1, n),
     )
+
+
+@torch.no_grad()
+def keep_signs(weights: Tensor, config: TaskConfig) -> None:
+    """J moved in place to the nearest that keeps Dale's law and the zero diagonal of the configuration."""
+    sign = config.unit_sign
+    if sign is not None:
+        way = torch.as_tensor(sign, dtype=weights.dtype)
+        weights.copy_(torch.clamp(weights * way, min=0) * way)
+    if config.zero_diagonal:
+        weights.fill_diagonal_(0)
+
+
+def _recurrent(config: TaskConfig, drawn: Tensor) -> Tensor:
+    """J of spectral radius about `gain`; exactly that under Dale's law, where inhibition balances."""
+    if not (config.dale or config.zero_diagonal):
+        return config.gain / config.units**0.5 * drawn
+    weights = drawn.clone()
+    sign = config.unit_sign
+    if sign is not None:
+        excites, inhibits = int((sign > 0).sum()), int((sign < 0).sum())
+        strength = np.where(sign > 0, 1.0, -excites / max(inhibits, 1))
+        weights = weights.abs() * torch.as_tensor(strength, dtype=drawn.dtype)
+    keep_signs(weights, config)
+    radius = torch.linalg.eigvals(weights.double()).abs().max()
+    return weights * float(config.gain / radius) if radius > 0 else weights
 
 
 def run(p: TaskParameters, config: TaskConfig, share: float, inputs: Tensor, noise: Tensor | None) -> Tensor:

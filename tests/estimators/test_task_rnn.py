@@ -126,3 +126,34 @@ def test_what_cannot_be_is_refused(task):
         nr.TaskRNN(time_constant=0.01).fit(task)
     with pytest.raises(DivergenceError, match="diverged"):
         nr.TaskRNN(units=10, activation="relu", gain=1e30).fit(task, **QUICK)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_dales_law_and_the_zero_diagonal_hold_exactly(task, activation, tmp_path):
+    settings = dict(activation=activation, dale=True, excitatory=0.75, zero_diagonal=True, seed=2)
+    model = nr.TaskRNN(units=40, **settings)
+    assert (model.unit_sign == 1).sum() == 30 and (model.unit_sign == -1).sum() == 10
+    model.fit(task, iterations=250, batch_size=16, learning_rate=5e-3, progress=False)
+    weights = model.to_arrays()["recurrent_weights"]
+    assert (weights * model.unit_sign >= 0).all() and (np.diag(weights) == 0).all()
+    assert np.count_nonzero(weights) > 500
+    scores = model.score(task)
+    assert scores["reached"] > 0.95 and scores["r2"] > 0.95
+    start = "2024-01-01T00:00:00+00:00"
+    loaded = nr.load(nr.write(tmp_path / "dale.nwb", model, session_start_time=start, dandi=False))
+    assert same(loaded, model) and loaded.config == model.config
+    known = nr.TaskRNN.from_arrays(**model.to_arrays())
+    np.testing.assert_array_equal(known.unit_sign, model.unit_sign)
+    with pytest.raises(InputError, match="unit_sign must hold 40"):
+        nr.TaskRNN.from_arrays(**model.to_arrays() | {"unit_sign": -model.unit_sign})
+    with pytest.raises(InputError, match="excitatory"):
+        nr.TaskRNN(dale=True, excitatory=1.0)
+
+
+def test_the_start_under_dales_law_has_the_spectral_radius_that_was_asked_for():
+    from nwb_rnn.models.task_network import start_parameters
+
+    config = nr.TaskRNN(units=50, dale=True, zero_diagonal=True, gain=1.3).config
+    weights = start_parameters(config, 2, 2).recurrent_weights.double()
+    assert float(torch.linalg.eigvals(weights).abs().max()) == pytest.approx(1.3, rel=1e-5)
+    assert (weights * torch.as_tensor(config.unit_sign) >= 0).all()
