@@ -53,8 +53,11 @@ def solver(
         excites = rng.permutation(units) < round(config.excitatory * units)
         sign = np.where(excites, 1, -1)
     constraints = Constraints.make(units, mask, sign, config.zero_diagonal)
-    if config.rank is not None and not constraints.is_free:
-        raise InputError("rank= does not go with masks, signs or zero_diagonal: M V keeps no zeros")
+    if config.rank is not None and not constraints.mask.all() and not config.sparse:
+        raise InputError(
+            "rank= with masks or zero_diagonal needs sparse=, such as 1.0: a matrix with zeros in given "
+            "places has full rank in general; only J = M V + S can have them, with an S that cancels M V there"
+        )
     return Solver(data, config, constraints, bin_size, scale.gain, scale.offset, dict(options), targets)
 
 

@@ -6,7 +6,8 @@ Between bins the state is drawn towards the recording (Hess et al. 2023),
 
 and the loss is the mean squared error of the rates, over windows of the trials. Weights start from a
 closed-form fit. Masks and Dale's law hold in every step: weights are projected after each change. With
-`rank`, J = M V, or M V + S where the entries of S pay an L1 price (proximal steps leave exact zeros).
+`rank`, J = M V, or M V + S where the entries of S pay an L1 price (proximal steps leave exact zeros). Dale's
+law of M V is M ≥ 0 with every column of V of its unit's sign; S cancels masked connections, at no price.
 """
 
 from __future__ import annotations
@@ -66,15 +67,15 @@ class TrainableRate(torch.nn.Module):
         low, high = constraints.bounds(len(start.unit_bias))
         self.register_buffer("low", torch.tensor(low))
         self.register_buffer("high", torch.tensor(high))
+        self.sign = torch.tensor(constraints.sign, dtype=torch.float64)
         self.left = self.right = self.full = None
         weights = start.recurrent_weights
         if rank is None:
             self.full = torch.nn.Parameter(torch.tensor(weights))
         else:
-            u, s, v = np.linalg.svd(weights)
-            root = np.sqrt(s[:rank])
-            self.left = torch.nn.Parameter(torch.tensor(u[:, :rank] * root))
-            self.right = torch.nn.Parameter(torch.tensor(root[:, None] * v[:rank]))
+            left, right = factors(weights, rank, constraints.sign)
+            self.left = torch.nn.Parameter(torch.tensor(left))
+            self.right = torch.nn.Parameter(torch.tensor(right))
             if sparse:
                 self.full = torch.nn.Parameter(torch.zeros_like(torch.tensor(weights)))
         self.inputs = torch.nn.Parameter(torch.tensor(start.input_weights))
@@ -90,12 +91,34 @@ class TrainableRate(torch.nn.Module):
     @torch.no_grad()
     def project(self, shrink: float = 0.0) -> None:
         """Back to the allowed weights; with a low-rank part, S moves towards 0 by `shrink`."""
+        if self.left is not None and self.right is not None and bool(self.sign.any()):
+            self.left.clamp_(min=0)
+            turned = torch.clamp(self.right * self.sign, min=0) * self.sign
+            self.right.copy_(torch.where(self.sign == 0, self.right, turned))
         if self.full is None:
             return
         if self.left is None:
             torch.clamp(self.full, self.low, self.high, out=self.full)
         else:
             self.full.copy_(torch.sign(self.full) * torch.relu(self.full.abs() - shrink))
+
+
+def factors(weights: np.ndarray, rank: int, sign: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """M (N, R) and V (R, N) of the best M V, or under Dale's law of a good one.
+
+    With signs, |J| is factored into numbers of at least 0 by the multiplicative steps of Lee and Seung (2001)
+    from the absolute singular vectors, and V takes the signs.
+    """
+    u, s, v = np.linalg.svd(weights if not sign.any() else np.abs(weights))
+    root = np.sqrt(s[:rank])
+    left, right = u[:, :rank] * root, root[:, None] * v[:rank]
+    if not sign.any():
+        return left, right
+    left, right, target = np.abs(left) + 1e-6, np.abs(right) + 1e-6, np.abs(weights)
+    for _ in range(1000):
+        right *= (left.T @ target) / (left.T @ left @ right + 1e-12)
+        left *= (target @ right.T) / (left @ right @ right.T + 1e-12)
+    return left, right * np.where(sign == 0, 1, sign)
 
 
 def activation_of(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -216,12 +239,16 @@ def _windows(tensors: list[torch.Tensor], options: BackpropOptions, rng: np.rand
 @torch.no_grad()
 def _reached(module: TrainableRate, start: RateParameters) -> RateParameters:
     low_rank = module.left is not None
+    recurrent, sparse = module.recurrent(), None
+    if module.left is not None and module.right is not None and module.full is not None:
+        total = module.left @ module.right + module.full
+        sparse = torch.where(recurrent == total, module.full, recurrent - module.left @ module.right)
     return replace(
         start,
-        recurrent_weights=module.recurrent().numpy().copy(),
+        recurrent_weights=recurrent.numpy().copy(),
         input_weights=module.inputs.numpy().copy(),
         unit_bias=module.bias.numpy().copy(),
         left_vectors=module.left.numpy().copy() if low_rank else None,
         right_vectors=module.right.numpy().copy() if low_rank else None,
-        sparse_weights=module.full.numpy().copy() if low_rank and module.full is not None else None,
+        sparse_weights=None if sparse is None else sparse.numpy().copy(),
     )

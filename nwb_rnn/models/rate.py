@@ -37,7 +37,8 @@ class RateConfig:
     activation : φ: tanh, relu or softplus
     time_constant : τ, s
     unrecorded : how many units the network has beside the recorded ones
-    rank : of J for method="backprop"; None for full rank
+    rank : of J for method="backprop"; None for full rank. Under Dale's law the factors have signs; masks and
+        zero_diagonal need `sparse`
     sparse : with `rank`, J = M V + S with a sparse S whose entries pay this price in the loss; 0 for no S
     zero_diagonal : no connection from a unit to itself
     dale : every unit excites or inhibits all others: signs are given as `unit_sign`, or drawn
@@ -83,8 +84,6 @@ class RateConfig:
             raise InputError(f"smoothing={self.smoothing!r} must be a positive number of seconds, or None")
         if not 0 < self.excitatory < 1:
             raise InputError(f"excitatory={self.excitatory!r} is a share of units between 0 and 1")
-        if self.rank is not None and self.dale:
-            raise InputError("Dale's law does not go with rank=: M V has no signs of its own; leave one out")
 
 
 @dataclass(frozen=True, eq=False)

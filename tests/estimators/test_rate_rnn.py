@@ -75,6 +75,37 @@ def test_a_low_rank_and_a_low_rank_plus_sparse_network(trials):
     assert (p.sparse_weights == 0).mean() > 0.2
 
 
+@pytest.mark.parametrize("sparse", [0.0, 1.0])
+def test_dales_law_of_a_low_rank_network(trials, sparse):
+    """Factors of one sign keep rank and law exactly; with a sparse part masks and the diagonal as well."""
+    mask = None if sparse == 0 else np.random.default_rng(0).random((30, 30)) < 0.8
+    model = nr.RateRNN(rank=3, sparse=sparse, dale=True, zero_diagonal=sparse > 0, mask=mask)
+    model.fit(trials, "backprop", **QUICK["backprop"])
+    p, sign = model.parameters, model.constraints.sign
+    weights = p.recurrent_weights
+    assert set(np.unique(sign)) == {-1, 1} and (weights * sign >= 0).all()
+    assert np.linalg.matrix_rank(p.left_vectors @ p.right_vectors, tol=1e-9) == 3
+    assert np.count_nonzero(weights) > 100
+    if mask is None:
+        assert np.linalg.matrix_rank(weights, tol=1e-9) == 3
+        return
+    assert (weights[~mask] == 0).all() and (np.diag(weights) == 0).all()
+    np.testing.assert_allclose(weights, p.left_vectors @ p.right_vectors + p.sparse_weights, atol=1e-12)
+    allowed = mask & ~np.eye(30, dtype=bool)
+    assert (p.sparse_weights[allowed] == 0).mean() > 0.1
+
+
+def test_factors_of_a_low_rank_matrix_under_dales_law_make_it_again():
+    from nwb_rnn.fitting.backprop import factors
+
+    rng = np.random.default_rng(0)
+    sign = np.where(rng.permutation(20) < 10, 1, -1)
+    truth = rng.random((20, 2)) @ (rng.random((2, 20)) * sign)
+    left, right = factors(truth, 2, sign)
+    assert (left >= 0).all() and (right * sign >= 0).all()
+    assert np.linalg.norm(left @ right - truth) < 0.02 * np.linalg.norm(truth)
+
+
 def test_the_three_region_teacher_runs_on_in_time():
     teacher = three_region_teacher(seed=1)
     assert teacher.activity.shape == (1201, 300)
@@ -173,8 +204,8 @@ def test_fixed_points_of_one_bistable_unit():
 def test_what_does_not_go_together_is_refused(trials):
     with pytest.raises(NotFittedError, match="fit"):
         nr.RateRNN().simulate(bins=3)
-    with pytest.raises(InputError, match="rank"):
-        nr.RateRNN(rank=2, dale=True)
+    with pytest.raises(InputError, match="full rank in general"):
+        nr.RateRNN(rank=2, zero_diagonal=True).fit(trials, "backprop", **QUICK["backprop"])
     with pytest.raises(InputError, match="does not know"):
         nr.RateRNN(colour="red")
     with pytest.raises(InputError, match="method"):
