@@ -56,7 +56,7 @@ def solver(
     if config.rank is not None and not constraints.mask.all() and not config.sparse:
         raise InputError(
             "rank= with masks or zero_diagonal needs sparse=, such as 1.0: a matrix with zeros in given "
-            "places has full rank in general; only J = M V + S can have them, with an S that cancels M V there"
+            "places has full rank in general; only J = M V + S can have them, where S cancels M V"
         )
     return Solver(data, config, constraints, bin_size, scale.gain, scale.offset, dict(options), targets)
 
