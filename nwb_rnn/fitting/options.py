@@ -21,6 +21,7 @@ class TrainingOptions:
     proposal : bootstrap, optimal or encoder
     backend : auto, reference, cpu or cuda
     resampling : systematic or multinomial
+    resampling_gradient : share of each bin's choice of ancestors that the gradient keeps, 0 to 1
     crop : bins of a random window of each trial used in a step; None takes whole trials
     clip_norm : largest norm of the gradient of the objective per bin
     validate_every : iterations between checks (history, validation, snapshot, checkpoint)
@@ -40,6 +41,7 @@ class TrainingOptions:
     proposal: str = "encoder"
     backend: str = "auto"
     resampling: str = "systematic"
+    resampling_gradient: float = 0.0
     crop: int | None = None
     clip_norm: float = 1.0
     validate_every: int = 50

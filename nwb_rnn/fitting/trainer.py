@@ -171,7 +171,9 @@ class Trainer:
 
     def filter_options(self, particles: int) -> FilterOptions:
         options = self.options
-        return FilterOptions(particles, options.proposal, options.backend, options.resampling)
+        return FilterOptions(
+            particles, options.proposal, options.backend, options.resampling, options.resampling_gradient
+        )
 
     def encoder_mask(self, trials: TrialTensors, generator: torch.Generator) -> Tensor | None:
         """Hide a random share of units, up to twice `encoder_dropout`, in each trial; None hides none."""

@@ -27,16 +27,23 @@ _said: set[str] = set()
 
 @dataclass(frozen=True)
 class FilterOptions:
-    """How to filter: `particles` K, `proposal` and `backend` by name, `resampling` scheme."""
+    """How to filter: `particles` K, `proposal` and `backend` by name, `resampling` scheme.
+
+    `resampling_gradient` γ in [0, 1] says how much of its dependence on the parameters the gradient keeps, see
+    `backends.reference`.
+    """
 
     particles: int
     proposal: str
     backend: str = "auto"
     resampling: str = "systematic"
+    resampling_gradient: float = 0.0
 
     def __post_init__(self):
         if self.particles < 1:
             raise InputError(f"particles={self.particles} must be at least 1")
+        if not 0 <= self.resampling_gradient <= 1:
+            raise InputError(f"resampling_gradient={self.resampling_gradient} must lie in [0, 1]")
         for name, allowed in (("backend", BACKENDS), ("resampling", RESAMPLINGS)):
             if getattr(self, name) not in allowed:
                 raise InputError(
@@ -126,14 +133,20 @@ def _optimal_in_one(parameters, config, trials, options, generator) -> Tensor | 
     inputs = _inputs(parameters, config, trials, terms.named(terms.found))
     if cpu.supports(inputs, options.resampling) is not None:
         return None
-    return cpu.log_likelihood(inputs, terms, *_draws(inputs, options, generator), options.resampling)
+    return cpu.log_likelihood(
+        inputs,
+        terms,
+        *_draws(inputs, options, generator),
+        options.resampling,
+        options.resampling_gradient,
+    )
 
 
 def run_filter(inputs: SequenceInputs, options: FilterOptions, generator: torch.Generator) -> SequenceResult:
     """Draw the random numbers and run the chosen backend."""
     noise, uniforms = _draws(inputs, options, generator)
     run = backend_for(options.backend, inputs, options.resampling)
-    return run(inputs, noise, uniforms, options.resampling)
+    return run(inputs, noise, uniforms, options.resampling, None, options.resampling_gradient)
 
 
 def _draws(

@@ -77,13 +77,14 @@ def run(
     uniforms: Tensor,
     resampling: str = "systematic",
     ancestors: Tensor | None = None,
+    resampling_gradient: float = 0.0,
 ) -> SequenceResult:
     """Filter a batch; see `reference.run`. Gradients flow through `log_increments`."""
     if inputs.models is not None:
         return run_each(run, inputs, noise, uniforms, resampling, ancestors)
     tensors = _differentiable(inputs)
     skip = torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
-    problem = Problem(inputs, noise, uniforms, resampling, ancestors, skip)
+    problem = Problem(inputs, noise, uniforms, resampling, ancestors, skip, resampling_gradient)
     result = SequenceResult(*_Filter.apply(problem, tuple(tensors), *tensors.values()))
     k = inputs.parameters.dispersion
     if k is None:
@@ -99,6 +100,7 @@ def log_likelihood(
     noise: Tensor,
     uniforms: Tensor,
     resampling: str,
+    resampling_gradient: float = 0.0,
 ) -> Tensor:
     """log p(y) of each trial (B,) with the optimal proposal, whose `terms` and filter are one step for torch.
 
@@ -106,7 +108,8 @@ def log_likelihood(
     """
     tensors = {name: getattr(inputs.parameters, name) for name in _PARAMETERS}
     tensors["filtered"] = inputs.filtered
-    problem = Problem(inputs, noise, uniforms, resampling, None, skip=torch.is_grad_enabled())
+    skip = torch.is_grad_enabled()
+    problem = Problem(inputs, noise, uniforms, resampling, None, skip, resampling_gradient)
     return _Likelihood.apply(problem, terms, tuple(tensors), *terms.made_of, *tensors.values())
 
 

@@ -39,6 +39,7 @@ def adapted(
     scheme,
     work,
     on_increments,
+    share,
     sums,
     local,
     edges,
@@ -56,9 +57,11 @@ def adapted(
         for b in range(edges[c], edges[c + 1]):
             steps.clear(on_latents)
             rows.fill(on_log_weights, 0.0)
+            rows.fill(on_weights, 0.0)
             for i in range(b * bins + lengths[b] - 1, b * bins - 1, -1):
                 kind = proposal.kind[i]
-                steps.pull_increment(path.weights[i], scheme, on_increments[i], on_log_weights, on_weights)
+                steps.pull_resampled(path.ancestors[i], scheme, share, on_weights, on_log_weights)
+                steps.pull_increment(path.weights[i], on_increments[i], on_log_weights, on_weights)
                 steps.clear(on_chosen)
                 steps.gather(path.means[i], path.ancestors[i], chosen)
                 steps.pull_draw(
@@ -120,6 +123,7 @@ def weighted(
     scheme,
     work,
     on_increments,
+    share,
     sums,
     local,
     edges,
@@ -139,9 +143,11 @@ def weighted(
         for b in range(edges[c], edges[c + 1]):
             steps.clear(on_latents)
             rows.fill(on_log_weights, 0.0)
+            rows.fill(on_weights, 0.0)
             for i in range(b * bins + lengths[b] - 1, b * bins - 1, -1):
                 kind = proposal.kind[i]
-                steps.pull_increment(path.weights[i], scheme, on_increments[i], on_log_weights, on_weights)
+                steps.pull_increment(path.weights[i], on_increments[i], on_log_weights, on_weights)
+                steps.pull_resampled(path.ancestors[i], scheme, share, on_weights, on_log_weights)
                 local.log_ratio[i] = rows.total(on_weights)
                 steps.set_base(model.readout_inputs, data.filtered[i], readout, rank + 3)
                 steps.set_bin(data.observed[i], data.mask[i], readout, rank + 5)

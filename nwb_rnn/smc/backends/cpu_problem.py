@@ -33,6 +33,7 @@ class Problem:
     resampling: str
     ancestors: Tensor | None
     skip: bool
+    resampling_gradient: float
 
     @property
     def lanes(self) -> int:

@@ -233,15 +233,21 @@ def pull_proposal_ratio(
 
 
 @njit(**LOOP)
-def pull_increment(weights, scheme, on_increment, on_log_weights, on_weights):
-    """Gradients on the log weights before normalisation; `on_log_weights` counts without resampling."""
-    rest = on_increment
+def pull_increment(weights, on_increment, on_log_weights, on_weights):
+    """Gradients on the log weights before normalisation, from those on their sum and after it."""
+    rows.multiply(on_weights, on_increment - rows.total(on_log_weights), weights)
+    rows.add_scaled(on_weights, 1.0, on_log_weights)
+
+
+@njit(**LOOP)
+def pull_resampled(ancestors, scheme, share, on_weights, on_log_weights):
+    """Adjoint of `reference._resampled`: what the chosen weigh in the next bin, on what they were chosen by."""
     if scheme == NONE:
-        rest -= rows.total(on_log_weights)
-    rows.multiply(on_weights, rest, weights)
-    if scheme == NONE:
-        rows.add_scaled(on_weights, 1.0, on_log_weights)
         rows.copy(on_log_weights, on_weights)
+    elif share != 0:
+        rows.fill(on_log_weights, 0.0)
+        for k in range(ancestors.shape[0]):
+            on_log_weights[ancestors[k]] += share * on_weights[k]
 
 
 @njit(**LOOP)

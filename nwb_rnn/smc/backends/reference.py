@@ -25,6 +25,7 @@ def run(
     uniforms: Tensor,
     resampling: str = "systematic",
     ancestors: Tensor | None = None,
+    resampling_gradient: float = 0.0,
 ) -> SequenceResult:
     """Filter a batch.
 
@@ -34,6 +35,7 @@ def run(
     uniforms : (B, T, 1) or (B, T, K) in [0, 1), see `resampling`
     resampling : systematic, multinomial or none
     ancestors : (B, T, K), use these instead of drawing them (for exact comparisons)
+    resampling_gradient : γ of the module's docstring
     """
     if inputs.models is not None:
         return run_each(run, inputs, noise, uniforms, resampling, ancestors)
@@ -51,35 +53,46 @@ def run(
             )
         chosen = None if ancestors is None else ancestors[:, t]
         increment, latents, log_weights, chosen = step(
-            inputs, t, mean, log_weights, noise[:, t], uniforms[:, t], resampling, chosen
+            inputs, t, mean, log_weights, noise[:, t], uniforms[:, t], resampling, chosen, resampling_gradient
         )
+        increment = torch.where(t < inputs.lengths, increment, torch.zeros_like(increment))
         history.append((increment, latents, log_weights, chosen))
     return SequenceResult(*(torch.stack(parts, dim=1) for parts in zip(*history, strict=True)))
 
 
-def _adapted_step(inputs, t, mean, log_weights, noise, uniforms, resampling, chosen):
+def _adapted_step(inputs, t, mean, log_weights, noise, uniforms, resampling, chosen, share):
     """Optimal proposal: the weight is known before the draw, so resampling comes first."""
     weighted = log_weights + adapted_log_weight(inputs, t, mean)
     increment = torch.logsumexp(weighted, dim=1)
     if chosen is None:
         chosen = draw_ancestors(weighted.detach(), uniforms, resampling)
     latents = _draw(inputs, t, _gather(mean, chosen), noise)
-    if resampling == "none":
-        return increment, latents, weighted - increment[:, None], chosen
-    return increment, latents, torch.full_like(log_weights, -math.log(log_weights.shape[1])), chosen
+    log_weights = weighted - increment[:, None]
+    if resampling != "none":
+        log_weights = _resampled(log_weights, chosen, share)
+    return increment, latents, log_weights, chosen
 
 
-def _weighted_step(inputs, t, mean, log_weights, noise, uniforms, resampling, chosen):
+def _weighted_step(inputs, t, mean, log_weights, noise, uniforms, resampling, chosen, share):
     """Bootstrap and encoder proposals: resample by the last weights, draw, then weigh."""
     if chosen is None:
         chosen = draw_ancestors(log_weights.detach(), uniforms, resampling)
     if resampling != "none":
-        log_weights = torch.full_like(log_weights, -math.log(log_weights.shape[1]))
+        log_weights = _resampled(log_weights, chosen, share)
     mean = _gather(mean, chosen)
     latents = _draw(inputs, t, mean, noise)
     weighted = log_weights + _log_weight(inputs, t, mean, latents, noise)
     increment = torch.logsumexp(weighted, dim=1)
     return increment, latents, weighted - increment[:, None], chosen
+
+
+def _resampled(log_weights: Tensor, chosen: Tensor, share: float) -> Tensor:
+    """Log weights after resampling: all −log K, with `share` of the gradient of what was chosen by."""
+    equal = torch.full_like(log_weights, -math.log(log_weights.shape[1]))
+    if share == 0:
+        return equal
+    kept = torch.gather(log_weights, 1, chosen)
+    return equal + share * (kept - kept.detach())
 
 
 def _gather(mean: Tensor, chosen: Tensor) -> Tensor:
