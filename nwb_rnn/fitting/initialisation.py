@@ -1,7 +1,8 @@
 """Start a low-rank RNN from the data instead of from noise.
 
-1. A linear system by subspace identification and a few steps of expectation maximisation; sessions whose
-   units were never recorded together get one each, which are aligned.
+1. A linear system by subspace identification, for continuous signals also by factor analysis, and a few
+   steps of expectation maximisation, the likeliest of them; sessions whose units were never recorded
+   together get one each, which are aligned.
 2. Units with random left vectors in pairs ±m, their kinks at the rim of where the latents go.
 3. Right vectors by ridge regression, so that a z + V φ(M z; h) follows the linear system there.
 4. For counts, a readout by Poisson regression on the smoothed latents.
@@ -15,6 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
+from nwb_rnn.fitting.factor_analysis import factor_dynamics
 from nwb_rnn.fitting.linear_gaussian import Posterior, expectation_maximisation, smooth
 from nwb_rnn.fitting.sessions_start import joint_system, unit_blocks
 from nwb_rnn.fitting.subspace import LinearSystem, stable, subspace_identification
@@ -26,6 +28,7 @@ from nwb_rnn.smc.trials import TrialTensors
 _SEGMENT = 500  # bins; longer trials are cut for the linear start
 _MOST_BINS = 40_000  # of all segments together
 _EM_ITERATIONS = 8
+_FEW_LAGS = 3  # of a second subspace identification, which sees latents that forget soon
 _DECAY = 0.9
 _DISPERSIONS = (0.05, 1000.0)  # of negative binomial counts at the start
 _RIM = (1.0, 4.0)  # standard deviations of a unit's current at which its kinks start
@@ -79,16 +82,22 @@ def _linear_system(config: LowRankConfig, observed: np.ndarray, mask: np.ndarray
     # for counts, Gaussian likelihood is the wrong judge: it flattens rhythms that the lags show
     steps = _EM_ITERATIONS if config.observation == "gaussian" else 0
 
+    def likeliest(values, seen):
+        found = [subspace_identification(values, seen, config.rank)]
+        if config.observation == "gaussian" and config.rank <= values.shape[2]:
+            found.append(subspace_identification(values, seen, config.rank, _FEW_LAGS))
+            found.append(factor_dynamics(values, seen, config.rank))
+        found = [expectation_maximisation(system, values, seen, steps) for system in found]
+        return max(found, key=lambda pair: pair[1].log_likelihood.sum())
+
     def of_session(values, seen):
-        system = subspace_identification(values, seen, config.rank)
-        return _unit_variance(*expectation_maximisation(system, values, seen, steps), seen)
+        return _unit_variance(*likeliest(values, seen), seen)
 
     blocks = unit_blocks(mask)
     if len(blocks) > 1:
         system = joint_system(observed, mask, blocks, of_session, rng)
-    else:
-        system = subspace_identification(observed, mask, config.rank)
-    return expectation_maximisation(system, observed, mask, steps)
+        return expectation_maximisation(system, observed, mask, steps)
+    return likeliest(observed, mask)
 
 
 def _random_system(rank: int, observed: np.ndarray, mask: np.ndarray, rng) -> LinearSystem:

@@ -47,18 +47,15 @@ def subspace_identification(
     trials.
     """
     units = observed.shape[2]
-    seen = np.broadcast_to(mask, observed.shape).astype(float)
-    count = np.maximum(seen.sum((0, 1)), 1)
-    bias = (observed * seen).sum((0, 1)) / count
-    centred = (observed - bias) * seen
-    variance = (centred**2).sum((0, 1)) / count
+    values, seen, bias = centred(observed, mask)
+    variance = (values**2).sum((0, 1)) / np.maximum(seen.sum((0, 1)), 1)
     # halfway between raw and standardised: a rare unit's covariances are mostly sampling noise
     spread = np.where(variance > 0, variance, 1.0) ** 0.25
-    centred = centred / spread
+    values = values / spread
     if lags is None:
         lags = int(np.clip(800 // units, 3, 20))
     lags = max(1, min(lags, (observed.shape[1] - 1) // 2))
-    covariances = [_lagged_covariance(centred, seen, k) for k in range(2 * lags + 1)]
+    covariances = [lagged_covariance(values, seen, k) for k in range(2 * lags + 1)]
     hankel = np.block([[covariances[i + j + 1] for j in range(lags)] for i in range(lags)])
     left, singular, right = np.linalg.svd(hankel, full_matrices=False)
     rank_here = min(rank, len(singular))
@@ -72,14 +69,21 @@ def subspace_identification(
         transition = 0.9 * np.eye(rank_here)
     transition = stable(transition)
     ahead = controllability[:, :units] @ np.linalg.pinv(readout).T  # A Π
-    stationary = _positive(np.linalg.lstsq(transition, ahead, rcond=1e-3)[0])
+    stationary = positive(np.linalg.lstsq(transition, ahead, rcond=1e-3)[0])
     return _normalised(transition, stationary, readout, bias, spread, covariances[0], rank)
 
 
-def _lagged_covariance(centred: np.ndarray, seen: np.ndarray, lag: int) -> np.ndarray:
+def centred(observed: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values about each unit's mean, 0 where not observed (B, T, D), the mask (B, T, D), and the means (D,)."""
+    seen = np.broadcast_to(mask, observed.shape).astype(float)
+    mean = (observed * seen).sum((0, 1)) / np.maximum(seen.sum((0, 1)), 1)
+    return (observed - mean) * seen, seen, mean
+
+
+def lagged_covariance(values: np.ndarray, seen: np.ndarray, lag: int) -> np.ndarray:
     """Λ_k over all pairs of bins of one trial that were both observed."""
-    bins = centred.shape[1]
-    late, early = centred[:, lag:], centred[:, : bins - lag]
+    bins = values.shape[1]
+    late, early = values[:, lag:], values[:, : bins - lag]
     pairs = np.einsum("btd,bte->de", seen[:, lag:], seen[:, : bins - lag], optimize=True)
     products = np.tensordot(late, early, axes=([0, 1], [0, 1]))
     return products / np.maximum(pairs, 1)
@@ -95,7 +99,7 @@ def stable(transition: np.ndarray) -> np.ndarray:
     return np.real(vectors @ np.diag(values) @ np.linalg.pinv(vectors))
 
 
-def _positive(matrix: np.ndarray, floor: float = 1e-3) -> np.ndarray:
+def positive(matrix: np.ndarray, floor: float = 1e-3) -> np.ndarray:
     """The symmetric part with eigenvalues at least `floor` times the largest."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     lowest = floor * max(values.max(), 1e-6)
@@ -115,5 +119,5 @@ def _normalised(transition, stationary, readout, bias, spread, covariance, rank)
     variance = np.diag(covariance) * spread**2
     explained = (c**2).sum(1)
     noise = np.maximum(variance - explained, 0.05 * np.where(variance > 0, variance, 1.0))
-    q = _positive(np.eye(rank) - a @ a.T, 1e-2)
+    q = positive(np.eye(rank) - a @ a.T, 1e-2)
     return LinearSystem(a, q, c, bias, noise, np.zeros(rank), np.eye(rank))

@@ -23,6 +23,7 @@ class Case:
     link: str = "identity"
     readout: str = "affine"
     resampling: str = "systematic"
+    resampling_gradient: float = 0.0
     mask: str = "whole"
     unequal: bool = False
     inputs: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -62,7 +63,7 @@ class TestInterpreted(BackendContract):
     )
     @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
     def test_sizes(self, proposal, sizes):
-        self.compare(Case(proposal=proposal, **(SMALL | sizes)))
+        self.compare(Case(proposal=proposal, resampling_gradient=0.9, **(SMALL | sizes)))
 
 
 @pytest.mark.gpu
@@ -73,8 +74,12 @@ class TestCompiled(BackendContract):
 
     @pytest.mark.parametrize("particles", [100, 1000])
     def test_many_particles(self, particles):
-        self.compare(Case(particles=particles, units=300, bins=4))
-        self.compare(Case(particles=particles, proposal="encoder", observation="poisson", link="softplus"))
+        for case in (
+            Case(particles=particles, units=300, bins=4),
+            Case(particles=particles, proposal="encoder", observation="poisson", link="softplus"),
+        ):
+            self.compare(case)
+            self.compare(replace(case, resampling_gradient=0.9))
 
 
 def test_more_particles_than_a_program_holds_run_on_the_reference(caplog):
@@ -106,7 +111,7 @@ for case in (
     problem = make(case)
     inputs = problem.inputs()
     assert "cpu" in cuda.supports(inputs, "systematic")
-    options = cuda._options(inputs, problem.noise, problem.uniforms, "systematic") | {"DRAWING": True}
+    options = cuda._options(inputs, problem.noise, problem.uniforms, "systematic") | {"DRAWING": True, "SHARE": 1.0}
     for kernel in (cuda._forward, cuda._backward):
         names = kernel.arg_names
         whole = ("kind", "lengths", "ancestors")

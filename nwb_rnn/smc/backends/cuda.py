@@ -59,19 +59,20 @@ def run(
     uniforms: Tensor,
     resampling: str = "systematic",
     ancestors: Tensor | None = None,
+    resampling_gradient: float = 0.0,
 ) -> SequenceResult:
     """Filter a batch of at most 1024 particles a trial; see `reference.run`."""
     if noise.shape[2] > _MOST_PARTICLES:
         _warn_once(
             f"{noise.shape[2]} particles are above {_MOST_PARTICLES}: using the slower reference backend"
         )
-        return reference.run(inputs, noise, uniforms, resampling, ancestors)
+        return reference.run(inputs, noise, uniforms, resampling, ancestors, resampling_gradient)
     tensors = _tensors(inputs)
     skip = torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
     lengths = inputs.lengths.clamp(max=noise.shape[1])
     if not skip:
         lengths = torch.full_like(lengths, noise.shape[1])
-    options = _options(inputs, noise, uniforms, resampling)
+    options = _options(inputs, noise, uniforms, resampling) | {"SHARE": resampling_gradient}
     fixed = {
         "observed": inputs.observed,
         "mask": inputs.mask,

@@ -152,6 +152,7 @@ def backward(
     ONE_TO_ONE: tl.constexpr,
     HAS_BASE: tl.constexpr,
     RESAMPLING: tl.constexpr,
+    SHARE: tl.constexpr,
 ):
     """Arguments as in `cuda`. Weights' gradients are sums over the bins of the program's own trial."""
     b = tl.program_id(0).to(tl.int64)
@@ -179,20 +180,26 @@ def backward(
     on_readout_gain += b * D
     on_inverse_noise += b * D
     decays = tl.load(decay) * 0.0
-    on_level = k * (tl.load(decay) * 0.0)
+    on_weight = k * (tl.load(decay) * 0.0)
     for step in range(0, length):
         t = length - 1 - step
         row = b * T + t
         here, before = row * K * R, (row - 1) * K * R
         j, own = tl.load(kind + row) * R * R, row * R * R
+        on_level = on_weight  # on this bin's normalised log weights, from the next bin's
+        if RESAMPLING != "none":
+            on_level = on_weight * 0.0
+            if SHARE > 0:
+                tl.store(of_children + k, on_weight, mask=valid)
+                tl.debug_barrier()
+                after = row if ADAPTED else tl.minimum(row + 1, b * T + T - 1)  # who chose by them, if any
+                gather_children(ancestors + after * K, of_children, on_means, K, 1, BLOCK_K, BLOCK_J)
+                tl.debug_barrier()
+                on_level = SHARE * tl.load(on_means + k, mask=valid, other=0.0)
+                tl.debug_barrier()
         normalised = tl.load(log_weights + row * K + k, mask=valid, other=float("-inf"))
-        rest = tl.load(on_increments + row)
-        if RESAMPLING == "none":
-            rest -= tl.sum(on_level, axis=0)
-        on_weight = rest * tl.exp(normalised)
-        if RESAMPLING == "none":
-            on_weight += on_level
-            on_level = on_weight
+        rest = tl.load(on_increments + row) - tl.sum(on_level, axis=0)
+        on_weight = rest * tl.exp(normalised) + on_level
         tl.store(on_constant + row, tl.sum(on_weight, axis=0))
         source = k
         parent = tl.load(ancestors + row * K + k, mask=valid, other=0).to(tl.int32)
