@@ -22,6 +22,7 @@ from collections import defaultdict
 import numpy as np
 
 from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
+from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.teachers.bistable import bistable
 from nwb_rnn.teachers.oscillator import cycle_frequency, oscillator
 from nwb_rnn.teachers.ring import ring
@@ -94,8 +95,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("seeds", 5), ("iterations", 200), ("trials", 60), ("bins", 100)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--resampling-gradient", type=float, default=TrainingOptions.resampling_gradient)
+    parser.add_argument("--teachers", nargs="+", default=["oscillator", "bistable", "ring"])
     options = parser.parse_args()
-    for name in ("oscillator", "bistable", "ring"):
+    for name in options.teachers:
         for observation in ("gaussian", "poisson"):
             figures, began = defaultdict(list), time.process_time()
             link = "exp" if observation == "poisson" else "identity"
@@ -103,7 +106,12 @@ def main() -> None:
                 teacher = LowRankRNN.from_arrays(**arrays_of(name, observation, seed))
                 trials = teacher.simulate(options.trials, bins=options.bins, seed=seed).drop_vars("latents")
                 model = LowRankRNN(rank=2, units=UNITS, observation=observation, link=link, seed=seed)
-                model.fit(trials, iterations=options.iterations, progress=False)
+                model.fit(
+                    trials,
+                    iterations=options.iterations,
+                    resampling_gradient=options.resampling_gradient,
+                    progress=False,
+                )
                 for figure, value in compare(name, model, teacher).items():
                     figures[figure].append(value)
             spent = (time.process_time() - began) / options.seeds
