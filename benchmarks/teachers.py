@@ -10,7 +10,7 @@ z_teacher = C⁺ (C_fit z_fit + d_fit − d). Then, for each fit, with the toler
     drift     along the circle in those orbits, below 0.01 rad a bin (ring)
     noise     root of the mean latent noise variance within 15 %
 
-    python benchmarks/teachers.py [--seeds 5] [--iterations 200] [--trials 60] [--bins 100]
+    python benchmarks/teachers.py [--seeds 5] [--iterations 400] [--learning-rate 0.01] [--trials 60] [--bins 100]
 """
 
 from __future__ import annotations
@@ -93,13 +93,15 @@ def compare(name: str, model: LowRankRNN, teacher: LowRankRNN) -> dict[str, tupl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("seeds", 5), ("iterations", 200), ("trials", 60), ("bins", 100)):
+    for name, default in (("seeds", 5), ("iterations", 400), ("trials", 60), ("bins", 100)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--resampling-gradient", type=float, default=TrainingOptions.resampling_gradient)
+    parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--teachers", nargs="+", default=["oscillator", "bistable", "ring"])
+    parser.add_argument("--observations", nargs="+", default=["gaussian", "poisson"])
     options = parser.parse_args()
     for name in options.teachers:
-        for observation in ("gaussian", "poisson"):
+        for observation in options.observations:
             figures, began = defaultdict(list), time.process_time()
             link = "exp" if observation == "poisson" else "identity"
             for seed in range(options.seeds):
@@ -109,6 +111,7 @@ def main() -> None:
                 model.fit(
                     trials,
                     iterations=options.iterations,
+                    learning_rate=options.learning_rate,
                     resampling_gradient=options.resampling_gradient,
                     progress=False,
                 )

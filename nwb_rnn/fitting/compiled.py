@@ -81,7 +81,14 @@ class CompiledGradient:
         rank, like = self._config.rank, trials.observed
         width = uniforms_per_trial(options.resampling, options.particles)
         self._draws = like.new_empty(batch, bins, options.particles, rank), like.new_empty(batch, bins, width)
-        self._pass = TrainingPass(self._config, self._natural, trials, self._draws, options.resampling)
+        self._pass = TrainingPass(
+            self._config,
+            self._natural,
+            trials,
+            self._draws,
+            options.resampling,
+            options.resampling_gradient,
+        )
 
 
 def _shapes(trials: TrialTensors) -> tuple[torch.Size, ...]:

@@ -45,6 +45,7 @@ def trainer(case: Case, options: dict) -> Trainer:
         particles=case.particles,
         proposal="optimal",
         resampling=case.resampling,
+        resampling_gradient=0.9,
         progress=False,
     )
     return Trainer(TrainableLowRank(config, start, None), trials, None, training)

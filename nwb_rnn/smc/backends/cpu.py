@@ -255,7 +255,8 @@ class Passes:
 
         def work(first, last):
             shared = *self._shared, self._room(first)
-            loop(self.kernels, *shared, on_increments, sums, local, self.edges, first, last)
+            share = problem.resampling_gradient
+            loop(self.kernels, *shared, on_increments, share, sums, local, self.edges, first, last)
 
         _in_threads(work, self.chunks)
         return sums, local

@@ -49,12 +49,15 @@ class TrainingPass:
         trials: TrialTensors,
         draws: tuple[Tensor, Tensor],
         resampling: str,
+        resampling_gradient: float,
     ):
         """`natural` and the draws, noise (B, T, K, R) and uniforms (B, T, 1 or K), are read at each call."""
         self._natural, self._noise = natural, draws[0].numpy()
         self._filtering = config.filter_inputs and trials.inputs.shape[2] > 0
         inputs = _inputs(config, natural, trials)
-        self._passes = cpu.Passes(cpu_problem.Problem(inputs, *draws, resampling, None, skip=True))
+        self._passes = cpu.Passes(
+            cpu_problem.Problem(inputs, *draws, resampling, None, True, resampling_gradient)
+        )
         self.take(trials)
 
     def take(self, trials: TrialTensors) -> None:
