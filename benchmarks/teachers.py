@@ -10,7 +10,8 @@ z_teacher = C⁺ (C_fit z_fit + d_fit − d). Then, for each fit, with the toler
     drift     along the circle in those orbits, below 0.01 rad a bin (ring)
     noise     root of the mean latent noise variance within 15 %
 
-    python benchmarks/teachers.py [--seeds 5] [--iterations 400] [--learning-rate 0.01] [--trials 60] [--bins 100]
+    python benchmarks/teachers.py [--seeds 5] [--iterations 400] [--learning-rate 0.01]
+        [--trials 60] [--bins 100]
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Linear dynamics from factor analysis and one lag.
 
-Subspace identification adds up many lags and so finds slow latents best; a latent that forgets within a bin or
-two drowns in the sampling noise of the long lags. Factor analysis looks at each bin alone and finds it by what
-units share. With loadings C, unique variances R and factors of unit variance, the covariance at lag one,
+Subspace identification adds up many lags and so finds slow latents best; a latent that forgets within a bin
+or two drowns in the sampling noise of the long lags. Factor analysis looks at each bin alone and finds it by
+what units share. With loadings C, unique variances R and factors of unit variance, the covariance at lag one,
 C A Cᵀ, holds no observation noise and gives A = B Λ_1 Bᵀ with B = (Cᵀ R⁻¹ C)⁻¹ Cᵀ R⁻¹. Loadings come from
 the fixed point of Jöreskog (1967): eigenvectors of R^−½ Λ_0 R^−½, then R = diag(Λ_0 − C Cᵀ).
 """
@@ -18,7 +18,7 @@ _LEAST_UNIQUE = 0.05  # of a unit's variance
 
 
 def factor_dynamics(observed: np.ndarray, mask: np.ndarray, rank: int) -> LinearSystem:
-    """A linear system of at most D latents for trials `observed` (B, T, D) with `mask` (B, T, D) or (B, T, 1)."""
+    """A linear system of rank at most D for trials `observed` (B, T, D), `mask` (B, T, D) or (B, T, 1)."""
     values, seen, bias = centred(observed, mask)
     covariance = lagged_covariance(values, seen, 0)
     variance = np.diag(covariance)

@@ -21,9 +21,9 @@ class TrainingOptions:
     proposal : bootstrap, optimal or encoder
     backend : auto, reference, cpu or cuda
     resampling : systematic or multinomial
-    resampling_gradient : γ in [0, 1]: how the choice of particles n bins back depends on the parameters counts
-        γⁿ in the gradient. 0 leaves it out, which biases the gradient, most for counts; 1 keeps all, with a
-        variance that grows with the length of a trial
+    resampling_gradient : γ in [0, 1]: how the choice of particles n bins back depends on the parameters
+        counts γⁿ in the gradient. 0 leaves it out, which biases the gradient, most for counts; 1 keeps all,
+        with a variance that grows with the length of a trial
     crop : bins of a random window of each trial used in a step; None takes whole trials
     clip_norm : largest norm of the gradient of the objective per bin
     validate_every : iterations between checks (history, validation, snapshot, checkpoint)

@@ -1,7 +1,8 @@
 """Finish a fit by particle expectation maximisation.
 
-The gradient of variational sequential Monte Carlo drops the choice of ancestors, and its bound is lower
-where particles disagree, so that it ends at a little too quiet dynamics. Given whole trajectories drawn
+The bound of variational sequential Monte Carlo is lower where particles disagree, and what its gradient
+leaves out of the choice of ancestors adds to that, so that it ends at a little too quiet dynamics.
+Given whole trajectories drawn
 from the smoothing law (backward simulation), four parts of the model have M steps in closed form or by one
 Fisher-scoring step (Schön, Wills & Ninness 2011):
 

@@ -74,7 +74,7 @@ def subspace_identification(
 
 
 def centred(observed: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values about each unit's mean, 0 where not observed (B, T, D), the mask (B, T, D), and the means (D,)."""
+    """Values about each unit's mean, 0 where not observed, the mask, both (B, T, D), and the means (D,)."""
     seen = np.broadcast_to(mask, observed.shape).astype(float)
     mean = (observed * seen).sum((0, 1)) / np.maximum(seen.sum((0, 1)), 1)
     return (observed - mean) * seen, seen, mean

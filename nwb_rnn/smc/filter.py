@@ -29,7 +29,7 @@ _said: set[str] = set()
 class FilterOptions:
     """How to filter: `particles` K, `proposal` and `backend` by name, `resampling` scheme.
 
-    `resampling_gradient` γ in [0, 1] says how much of its dependence on the parameters the gradient keeps, see
+    `resampling_gradient` γ in [0, 1] says how much of the gradient through resampling is kept, see
     `backends.reference`.
     """
 

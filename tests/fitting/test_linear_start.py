@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from nwb_rnn.fitting.factor_analysis import factor_dynamics
 from nwb_rnn.fitting.linear_gaussian import expectation_maximisation, smooth
 from nwb_rnn.fitting.subspace import LinearSystem, subspace_identification
 
@@ -57,3 +58,25 @@ def test_lagged_covariances_show_the_rotation_and_em_climbs():
         expectation_maximisation(system, observed, mask, n)[1].log_likelihood.sum() for n in (0, 1, 2, 4)
     ]
     assert np.all(np.diff(totals) > 0)
+
+
+def test_factor_analysis_finds_a_weak_latent_that_forgets_soon_and_long_lags_miss():
+    rng = np.random.default_rng(1)
+    transition, spread = np.array([0.98, 0.4]), np.array([1.0, 0.12])
+    noise = spread * np.sqrt(1 - transition**2)
+    z = np.zeros((60, 100, 2))
+    z[:, 0] = spread * rng.normal(size=(60, 2))
+    for t in range(1, 100):
+        z[:, t] = transition * z[:, t - 1] + noise * rng.normal(size=(60, 2))
+    readout = 1.2 * rng.normal(size=(30, 2))
+    observed = z @ readout.T + rng.normal(size=(60, 100, 30))
+    mask = np.ones((60, 100, 1))
+
+    def sizes(system):
+        """Standard deviations of the latents along the true axes."""
+        return np.linalg.norm(np.linalg.pinv(readout) @ system.readout, axis=1)
+
+    found = factor_dynamics(observed, mask, 2)
+    assert sizes(found) == pytest.approx(spread, rel=0.2)
+    assert np.sort(np.linalg.eigvals(found.transition).real) == pytest.approx([0.4, 0.98], abs=0.1)
+    assert sizes(subspace_identification(observed, mask, 2))[1] < 0.06

@@ -111,7 +111,8 @@ for case in (
     problem = make(case)
     inputs = problem.inputs()
     assert "cpu" in cuda.supports(inputs, "systematic")
-    options = cuda._options(inputs, problem.noise, problem.uniforms, "systematic") | {"DRAWING": True, "SHARE": 1.0}
+    options = cuda._options(inputs, problem.noise, problem.uniforms, "systematic")
+    options |= {"DRAWING": True, "SHARE": 1.0}
     for kernel in (cuda._forward, cuda._backward):
         names = kernel.arg_names
         whole = ("kind", "lengths", "ancestors")

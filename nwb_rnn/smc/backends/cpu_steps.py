@@ -241,7 +241,7 @@ def pull_increment(weights, on_increment, on_log_weights, on_weights):
 
 @njit(**LOOP)
 def pull_resampled(ancestors, scheme, share, on_weights, on_log_weights):
-    """Adjoint of `reference._resampled`: what the chosen weigh in the next bin, on what they were chosen by."""
+    """Adjoint of `reference._resampled`: from the next bin's weights to those that chose the particles."""
     if scheme == NONE:
         rows.copy(on_log_weights, on_weights)
     elif share != 0:

@@ -2,7 +2,7 @@
 
 Pals et al. 2024, section 3, with the closed form of the optimal proposal. The objective
 L = Σ_t log (1/K Σ_k w_t^k) is differentiated through the reparametrised draws. That alone leaves out how the
-choice of ancestors depends on the parameters (as in all variational sequential Monte Carlo) and is no gradient
+choice of ancestors depends on the parameters (as variational sequential Monte Carlo does) and is no gradient
 of log p(y), however many particles there are. So each particle keeps, after resampling, the weight
 w / stop_gradient(w) of the one it was copied from (Ścibior & Wood 2021): no value changes, and the gradient
 becomes consistent. Its variance grows with the bins over which this adds up; to the power γ, with γ from 0 to
