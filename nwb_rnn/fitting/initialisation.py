@@ -1,7 +1,7 @@
 """Start a low-rank RNN from the data instead of from noise.
 
 1. A linear system by subspace identification, for continuous signals also by factor analysis, and a few
-   steps of expectation maximisation, the likeliest of them; sessions whose units were never recorded
+   steps of expectation maximisation, the first unless another is clearly likelier; sessions whose units were never recorded
    together get one each, which are aligned.
 2. Units with random left vectors in pairs ±m, their kinks at the rim of where the latents go.
 3. Right vectors by ridge regression, so that a z + V φ(M z; h) follows the linear system there.
@@ -28,6 +28,7 @@ from nwb_rnn.smc.trials import TrialTensors
 _SEGMENT = 500  # bins; longer trials are cut for the linear start
 _MOST_BINS = 40_000  # of all segments together
 _EM_ITERATIONS = 8
+_CLEARLY = 0.01  # nats a bin; less says nothing after so few steps
 _FEW_LAGS = 3  # of a second subspace identification, which sees latents that forget soon
 _DECAY = 0.9
 _DISPERSIONS = (0.05, 1000.0)  # of negative binomial counts at the start
@@ -88,7 +89,8 @@ def _linear_system(config: LowRankConfig, observed: np.ndarray, mask: np.ndarray
             found.append(subspace_identification(values, seen, config.rank, _FEW_LAGS))
             found.append(factor_dynamics(values, seen, config.rank))
         found = [expectation_maximisation(system, values, seen, steps) for system in found]
-        return max(found, key=lambda pair: pair[1].log_likelihood.sum())
+        scores = np.array([posterior.log_likelihood.sum() for _, posterior in found]) / seen.any(-1).sum()
+        return found[scores.argmax() if scores.max() > scores[0] + _CLEARLY else 0]
 
     def of_session(values, seen):
         return _unit_variance(*likeliest(values, seen), seen)

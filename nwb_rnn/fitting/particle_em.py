@@ -2,9 +2,8 @@
 
 The bound of variational sequential Monte Carlo is lower where particles disagree, and what its gradient
 leaves out of the choice of ancestors adds to that, so that it ends at a little too quiet dynamics.
-Given whole trajectories drawn
-from the smoothing law (backward simulation), four parts of the model have M steps in closed form or by one
-Fisher-scoring step (Schön, Wills & Ninness 2011):
+Given whole trajectories drawn from the smoothing law (backward simulation), four parts of the model have M
+steps in closed form or by one Fisher-scoring step (Schön, Wills & Ninness 2011):
 
     V       ridge regression of z_{t+1} − a z_t on φ(M z_t + W v_t; h), drawn towards the old V
     Q       mean outer product of the residuals
