@@ -1,7 +1,7 @@
 """Start a low-rank RNN from the data instead of from noise.
 
-1. A linear system by subspace identification, for continuous signals also by factor analysis, and a few
-   steps of expectation maximisation, the first unless another is clearly likelier; sessions whose units were never recorded
+1. A linear system by subspace identification and a few steps of expectation maximisation, or for continuous
+   signals one by factor analysis where that is clearly likelier; sessions whose units were never recorded
    together get one each, which are aligned.
 2. Units with random left vectors in pairs ±m, their kinks at the rim of where the latents go.
 3. Right vectors by ridge regression, so that a z + V φ(M z; h) follows the linear system there.
