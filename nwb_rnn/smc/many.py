@@ -49,7 +49,9 @@ def log_likelihoods(
     noise = torch.cat([pad(x, (0, 0, 0, 0, 0, longest - x.shape[1])) for x, _ in drawn])
     uniforms = torch.cat([pad(x, (0, 0, 0, longest - x.shape[1])) for _, x in drawn])
     run = backend_for(options.backend, inputs, options.resampling)
-    increments = run(inputs, noise, uniforms, options.resampling).log_increments
+    increments = run(
+        inputs, noise, uniforms, options.resampling, None, options.resampling_gradient
+    ).log_increments
     ends = torch.tensor(own, device=like.device)[:, None, None]
     inside = torch.arange(longest, device=like.device) < ends
     return torch.where(inside, increments.unflatten(0, (len(trials), batch)), 0).sum(-1)
