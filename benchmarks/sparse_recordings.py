@@ -1,6 +1,8 @@
 """Sparse recordings: do outputs and a recorded subset together give more than outputs alone?
 
     python benchmarks/sparse_recordings.py [--seeds 5] [--iterations 450] [--rate 0.01]
+    python benchmarks/sparse_recordings.py --bounds               (no training)
+    python benchmarks/sparse_recordings.py --pilot                (settings, on seed 10)
 
 The teacher is a stability-optimised circuit of 200 units that reaches (0.4 s of preparation, 0.6 s of
 movement, bins of 10 ms, without noise). Networks of 200 units get the cue (cos θ, sin θ, cos 2θ, sin 2θ)
@@ -18,6 +20,10 @@ squared distance from each output's (or unit's) mean over directions and bins:
 - unrecorded: activity of the teacher's unrecorded units in held-out directions, from ten principal
   components of the network's own unrecorded units by a ridge regression fitted to the trained directions.
   The same regression from the start network, before training, is the floor
+- unrecorded, from all: the same from ten components of all of the network's units
+
+``--bounds`` prints what the regression gives without any network: from components of the teacher's recorded
+units, and of its unrecorded units themselves, which is what ten components can reach.
 """
 
 from __future__ import annotations
@@ -44,7 +50,7 @@ from nwb_rnn.teachers.reach_circuit import ReachCircuit, gain, reach_circuit
 UNITS, PREPARED, MOVING, COMPONENTS = 200, 40, 60, 10
 SHARES = (0.1, 0.2, 0.5, 1.0)
 ROWS = ("outputs only", "outputs only, slower", "combined", "before training")
-COLUMNS = ("trained", "held out", "new cue", "pushed", "unrecorded")
+COLUMNS = ("trained", "held out", "new cue", "pushed", "unrecorded", "unrecorded, from all")
 
 
 def cues(directions: np.ndarray) -> np.ndarray:
@@ -81,6 +87,48 @@ def aligned(train: tuple, test: tuple) -> float:
     level, price = wanted.mean(axis=0), 1e-3 * np.mean(known**2) * len(known)
     weights = np.linalg.solve(known.T @ known + price * np.eye(known.shape[1]), known.T @ (wanted - level))
     return r2(test[1], (test[0] - mean) @ axes @ weights + level)
+
+
+def bounds(teacher: ReachCircuit, seeds: int) -> None:
+    """Unrecorded units in held-out directions from components of the recorded ones, and of themselves."""
+    print("| recorded | from the recorded units | from the unrecorded units |\n|---|---|---|")
+    for share in SHARES[:-1]:
+        rows = []
+        for seed in range(seeds):
+            judge, order = Judge(teacher, seed), order_of(seed)
+            count = round(share * UNITS)
+            train, test = (judge.scaled(judge.paths[n]) for n in ("trained", "held out"))
+            hidden = (train[..., order[count:]], test[..., order[count:]])
+            pairs = ((train[..., order[:count]], test[..., order[:count]]), hidden)
+            rows.append([aligned((x[0], hidden[0]), (x[1], hidden[1])) for x in pairs])
+        spread = zip(np.mean(rows, axis=0), np.std(rows, axis=0), strict=True)
+        print(f"| {share:.0%} | " + " | ".join(f"{m:.3f} ± {d:.3f}" for m, d in spread) + " |")
+
+
+def pilot(teacher: ReachCircuit, iterations: int, rate: float) -> None:
+    """Gain of the start, size of its input weights, weight of the activity; a seed that is none of the five."""
+    seed = 10
+    judge, order = Judge(teacher, seed), order_of(seed)
+    print("| gain | inputs | recorded | activity weight | " + " | ".join(COLUMNS) + " | left |")
+    print("|---|---|---|---|" + "---|" * (len(COLUMNS) + 1))
+    for gain_, size in ((1.2, 1.0), (1.2, 0.1), (0.8, 0.3), (0.8, 0.1), (0.4, 0.1)):
+        begin = random_network(UNITS, 4, 6, order, time_constant=0.2, gain=gain_, seed=seed)
+        for share, weight in ((0.1, 0.0), (0.1, 1.0), (0.2, 1.0), (0.1, 5.0)):
+            recorded = np.sort(order[: round(share * UNITS)])
+            weights = {"input_weights": size * begin.parameters.input_weights}
+            parameters = begin.parameters.with_weights(observed_index=recorded, **weights)
+            network = PerformanceNetwork(parameters, begin.output_weights, begin.output_bias, "tanh")
+            options = PerformanceOptions(1.0, weight, iterations, rate)
+            network = fit_performance(network, judge.data(recorded), options)
+            cells = [f"{v:.3f}" for v in judge.scores(network, recorded)]
+            left = network.history[-1]
+            row = [f"{gain_:g}", f"{size:g}", f"{share:.0%}", f"{weight:g}", *cells]
+            print(f"| {' | '.join(row)} | {left['outputs']:.4f}, {left['activity']:.3f} |", flush=True)
+
+
+def order_of(seed: int) -> np.ndarray:
+    """The order in which units get recorded."""
+    return np.random.default_rng([seed, 3]).permutation(UNITS)
 
 
 def push(currents: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -120,12 +168,14 @@ class Judge:
         found.append(r2(self.outputs["trained"][:, PREPARED:], network.outputs(free)))
         hidden = np.setdiff1d(np.arange(UNITS), recorded)
         if not len(hidden):
-            return [*found, np.nan]
-        pairs = [
-            (rates_of(paths[n][..., hidden], "tanh"), self.scaled(self.paths[n])[..., hidden])
-            for n in ("trained", "held out")
-        ]
-        return [*found, aligned(*pairs)]
+            return [*found, np.nan, np.nan]
+        for used in (hidden, np.arange(UNITS)):
+            pairs = [
+                (rates_of(paths[n][..., used], "tanh"), self.scaled(self.paths[n])[..., hidden])
+                for n in ("trained", "held out")
+            ]
+            found.append(aligned(*pairs))
+        return found
 
     def teacher_pushed(self) -> float:
         go = self.paths["trained"][:, PREPARED]
@@ -138,14 +188,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=450)
     parser.add_argument("--rate", type=float, default=1e-2)
+    parser.add_argument("--bounds", action="store_true", help="regressions without a network")
+    parser.add_argument("--pilot", action="store_true", help="settings of the start, on seed 10")
     given = parser.parse_args()
     teacher, began = reach_circuit(UNITS, conditions=16), time.process_time()
+    if given.bounds or given.pilot:
+        return bounds(teacher, given.seeds) if given.bounds else pilot(teacher, given.iterations, given.rate)
     table: dict[tuple[float, str], list] = {}
     pushed = []
     for seed in range(given.seeds):
         judge = Judge(teacher, seed)
         pushed.append(judge.teacher_pushed())
-        order = np.random.default_rng([seed, 3]).permutation(UNITS)
+        order = order_of(seed)
         start = random_network(UNITS, 4, 6, order, time_constant=0.2, seed=seed)
         only = slow = None
         for share in SHARES:
@@ -188,12 +242,15 @@ def show(table: dict[tuple[float, str], list], pushed: list[float], seconds: flo
         cells = ["–" if np.isnan(m) else f"{m:.3f} ± {s:.3f}" for m, s in spread]
         cells = [""] * (len(COLUMNS) - len(cells)) + cells
         print(f"| {share:.0%} | {name} | {' | '.join(cells)} |")
-    print(f"| | the teacher | | | | {np.mean(pushed):.3f} ± {np.std(pushed):.3f} | |")
+    print(f"| | the teacher | | | | {np.mean(pushed):.3f} ± {np.std(pushed):.3f} | | |")
     for other in ROWS[:2]:
         for share in SHARES:
             apart = np.array(table[share, "combined"]) - np.array(table[share, other])
             better, gained = (apart > 0).sum(axis=0), np.round(apart.mean(axis=0), 3)
-            print(f"{share:.0%}: combined above {other} in {better} of {len(apart)} seeds; by {gained}")
+            spread = np.round(apart.std(axis=0), 3)
+            print(
+                f"{share:.0%}: combined above {other} in {better} of {len(apart)} seeds; by {gained} ± {spread}"
+            )
     print(flush=True)
 
 
