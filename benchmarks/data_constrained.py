@@ -73,7 +73,12 @@ def explained(truth: np.ndarray, made: np.ndarray) -> float:
 
 
 def held_out(
-    activity: np.ndarray, drive: np.ndarray, shown: np.ndarray, smoothing: float | None, rate: float
+    activity: np.ndarray,
+    drive: np.ndarray,
+    methods: list[str],
+    shown: np.ndarray,
+    smoothing: float | None,
+    rate: float,
 ) -> dict[str, tuple]:
     """Scores on the last fifth of the clean activity, and seconds, of every method and baseline.
 
@@ -86,7 +91,8 @@ def held_out(
     untold, told = as_trials(shown, name), as_trials(shown, name, inputs=left[:, :kept] * size[:kept] / 10)
     truth = activity[cut:]
     found = {}
-    for column, options in (METHODS | {"told": {}}).items():
+    for column in methods:
+        options = METHODS.get(column, {})
         method, trials = ("unknown_input", told) if column == "told" else (column, untold)
         model = nr.RateRNN(smoothing=smoothing, regions=REGIONS)
         began = time.process_time()
@@ -114,8 +120,8 @@ def truth_again(teacher: RateTeacher, noise: float = 0.01) -> float:
     return float(np.mean(found))
 
 
-def three_regions(seeds: range, peer, only: str | None) -> None:
-    columns = [*METHODS, "told", "mean", "shuffle"]
+def three_regions(seeds: range, peer, only: str | None, methods: list[str]) -> None:
+    columns = [*methods, "mean", "shuffle"]
     print("\nThree regions, last fifth, free run with new noise: explained variance (median s of a fit)\n")
     print("| data | " + " | ".join(columns) + " |")
     print("|---|" + "---|" * len(columns))
@@ -135,7 +141,7 @@ def three_regions(seeds: range, peer, only: str | None) -> None:
             rows = []
             for seed in seeds:
                 activity, drive = make(seed)
-                rows.append(held_out(activity, drive, *see(activity, seed)))
+                rows.append(held_out(activity, drive, methods, *see(activity, seed)))
                 cells = " | ".join(f"{rows[-1][m][0]:.3f}" for m in rows[-1])
                 print(f"| {source}, {kind}, seed {seed} | {cells} |", flush=True)
             cells = []
@@ -301,13 +307,14 @@ def main() -> None:
     parser.add_argument("--peer", help="a checkout of rajanlab/CURBD")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, "told"), default=[*METHODS, "told"])
     parser.add_argument("--data", choices=("clean", "observation", "poisson"))
     parser.add_argument("--only", choices=("regions", "shares", "matched", "speed", "reach"))
     chosen = parser.parse_args()
     peer = None if chosen.peer is None else load_peer(chosen.peer)
     seeds = range(chosen.first, chosen.first + chosen.seeds)
     parts = {
-        "regions": lambda: three_regions(seeds, peer, chosen.data),
+        "regions": lambda: three_regions(seeds, peer, chosen.data, chosen.methods),
         "shares": lambda: shares(seeds),
         "matched": matched,
         "speed": lambda: speed(peer),

@@ -106,7 +106,7 @@ def bounds(teacher: ReachCircuit, seeds: int) -> None:
 
 
 def pilot(teacher: ReachCircuit, iterations: int, rate: float) -> None:
-    """Gain of the start, size of its input weights, weight of the activity; a seed that is none of the five."""
+    """Gain of the start, size of its input weights, weight of the activity; a seed of its own."""
     seed = 10
     judge, order = Judge(teacher, seed), order_of(seed)
     print("| gain | inputs | recorded | activity weight | " + " | ".join(COLUMNS) + " | left |")
@@ -248,9 +248,7 @@ def show(table: dict[tuple[float, str], list], pushed: list[float], seconds: flo
             apart = np.array(table[share, "combined"]) - np.array(table[share, other])
             better, gained = (apart > 0).sum(axis=0), np.round(apart.mean(axis=0), 3)
             spread = np.round(apart.std(axis=0), 3)
-            print(
-                f"{share:.0%}: combined above {other} in {better} of {len(apart)} seeds; by {gained} ± {spread}"
-            )
+            print(f"{share:.0%}: combined above {other} in {better} of {len(apart)}; by {gained} ± {spread}")
     print(flush=True)
 
 
