@@ -20,7 +20,6 @@ squared distance from each output's (or unit's) mean over directions and bins:
 - unrecorded: activity of the teacher's unrecorded units in held-out directions, from ten principal
   components of the network's own unrecorded units by a ridge regression fitted to the trained directions.
   The same regression from the start network, before training, is the floor
-- unrecorded, from all: the same from ten components of all of the network's units
 
 ``--bounds`` prints what the regression gives without any network: from components of the teacher's recorded
 units, and of its unrecorded units themselves, which is what ten components can reach.
@@ -50,7 +49,7 @@ from nwb_rnn.teachers.reach_circuit import ReachCircuit, gain, reach_circuit
 UNITS, PREPARED, MOVING, COMPONENTS = 200, 40, 60, 10
 SHARES = (0.1, 0.2, 0.5, 1.0)
 ROWS = ("outputs only", "outputs only, slower", "combined", "before training")
-COLUMNS = ("trained", "held out", "new cue", "pushed", "unrecorded", "unrecorded, from all")
+COLUMNS = ("trained", "held out", "new cue", "pushed", "unrecorded")
 
 
 def cues(directions: np.ndarray) -> np.ndarray:
@@ -168,14 +167,12 @@ class Judge:
         found.append(r2(self.outputs["trained"][:, PREPARED:], network.outputs(free)))
         hidden = np.setdiff1d(np.arange(UNITS), recorded)
         if not len(hidden):
-            return [*found, np.nan, np.nan]
-        for used in (hidden, np.arange(UNITS)):
-            pairs = [
-                (rates_of(paths[n][..., used], "tanh"), self.scaled(self.paths[n])[..., hidden])
-                for n in ("trained", "held out")
-            ]
-            found.append(aligned(*pairs))
-        return found
+            return [*found, np.nan]
+        pairs = [
+            (rates_of(paths[n][..., hidden], "tanh"), self.scaled(self.paths[n])[..., hidden])
+            for n in ("trained", "held out")
+        ]
+        return [*found, aligned(*pairs)]
 
     def teacher_pushed(self) -> float:
         go = self.paths["trained"][:, PREPARED]
@@ -242,7 +239,7 @@ def show(table: dict[tuple[float, str], list], pushed: list[float], seconds: flo
         cells = ["–" if np.isnan(m) else f"{m:.3f} ± {s:.3f}" for m, s in spread]
         cells = [""] * (len(COLUMNS) - len(cells)) + cells
         print(f"| {share:.0%} | {name} | {' | '.join(cells)} |")
-    print(f"| | the teacher | | | | {np.mean(pushed):.3f} ± {np.std(pushed):.3f} | | |")
+    print(f"| | the teacher | | | | {np.mean(pushed):.3f} ± {np.std(pushed):.3f} | |")
     for other in ROWS[:2]:
         for share in SHARES:
             apart = np.array(table[share, "combined"]) - np.array(table[share, other])
