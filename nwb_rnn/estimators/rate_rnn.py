@@ -108,7 +108,8 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
 
             - ridge: closed form on inverted rates; options penalty (λ, chosen by free run when None) and
               validation (share held out for that)
-            - unknown_input: ridge on one long recording of tanh units in which inputs that were not recorded
+            - unknown_input: ridge on one long recording of tanh units, with little observation noise (for
+              smoothed spikes use backprop), in which inputs that were not recorded
               change the bias of each unit; the free run goes on with the last one. Weights within a region
               have the variance gain²/units, those between regions one that is estimated, and so is the share
               of tanh's range that each region takes; floor (least noise of a current, before α), iterations
