@@ -21,7 +21,6 @@ import numpy as np
 
 import nwb_rnn as nr
 from nwb_rnn.fitting.linear_gaussian import expectation_maximisation, smooth
-from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.subspace import subspace_identification
 from nwb_rnn.metrics.attractor import (
     smoothed_like_published,
@@ -30,7 +29,6 @@ from nwb_rnn.metrics.attractor import (
 )
 
 DROPPED, KEPT = 2400, 9640
-DEFAULT = TrainingOptions.resampling_gradient
 
 
 def main() -> None:
@@ -40,7 +38,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=1500)
     parser.add_argument("--learning-rate", type=float, default=1e-2)
     parser.add_argument("--polish", type=int, default=0)
-    parser.add_argument("--resampling-gradient", type=float, default=DEFAULT)
+    parser.add_argument("--resampling-gradient", type=float, help="by default that of the fit")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--generations", type=int, default=5)
     parser.add_argument("--held-out", action="store_true")

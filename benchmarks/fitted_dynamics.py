@@ -45,7 +45,9 @@ def main() -> None:
     describe("linear track", model, recording)
     print(f"  mean Jacobian: {linear_track.theta_pair(model)}; simulated spikes: {linear_track.theta(drawn)}")
     recording = nr.read(recordings.folder() / "eeg" / "sub-S001_ses-R01_ecephys.nwb")
-    options = argparse.Namespace(rank=3, units=512, iterations=1500, learning_rate=1e-2, polish=0)
+    options = argparse.Namespace(
+        rank=3, units=512, iterations=1500, learning_rate=1e-2, polish=0, resampling_gradient=None
+    )
     model = eeg_quality.fit(options, eeg_quality.read(), seed)
     describe("EEG", model, recording)
     for latent, (half, highest, r) in enumerate(rhythms(model)):

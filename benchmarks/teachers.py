@@ -23,7 +23,6 @@ from collections import defaultdict
 import numpy as np
 
 from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
-from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.teachers.bistable import bistable
 from nwb_rnn.teachers.oscillator import cycle_frequency, oscillator
 from nwb_rnn.teachers.ring import ring
@@ -96,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("seeds", 5), ("iterations", 400), ("trials", 60), ("bins", 100)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--resampling-gradient", type=float, default=TrainingOptions.resampling_gradient)
+    parser.add_argument("--resampling-gradient", type=float, help="by default that of the fit")
     parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--teachers", nargs="+", default=["oscillator", "bistable", "ring"])
     parser.add_argument("--observations", nargs="+", default=["gaussian", "poisson"])
