@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--polish", type=int, default=8)
+    parser.add_argument("--resampling-gradient", type=float, help="by default that of the fit")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--all", action="store_true", help="also GPFA and a GRU autoencoder")
@@ -86,6 +87,7 @@ def low_rank(options, seed, trials, train, test, held) -> float:
         validation=trials.isel(trial=np.sort(shuffled[:few])),
         iterations=options.iterations,
         polish=options.polish,
+        resampling_gradient=options.resampling_gradient,
         progress=False,
     )
     given = trials.isel(trial=test)

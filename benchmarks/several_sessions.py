@@ -5,6 +5,7 @@ Over seeds: how far log p(y) per bin of 20 held-out trials of each session is be
 frequency of what the fitted networks generate.
 
     python benchmarks/several_sessions.py [--sessions 4] [--units 6] [--trials 3] [--bins 50] [--seeds 5]
+        [--resampling-gradient SHARE]
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("sessions", 4), ("units", 6), ("trials", 3), ("bins", 50), ("seeds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--resampling-gradient", type=float, help="by default that of the fit")
     options = parser.parse_args()
-    how = dict(iterations=150, particles=8, progress=False)
+    gradient = options.resampling_gradient
+    how = dict(iterations=150, particles=8, resampling_gradient=gradient, progress=False)
     gaps, tones = {"together": [], "alone": []}, {"together": [], "alone": []}
     for seed in range(options.seeds):
         arrays = oscillator(

@@ -9,6 +9,7 @@ z_teacher = C⁺ (C_fit z_fit + d_fit − d). Then, for each fit, with the toler
     frequency of simulated latents within 3 % of the teacher's, simulated alike (oscillator)
     drift     along the circle in those orbits, below 0.01 rad a bin (ring)
     noise     root of the mean latent noise variance within 15 %
+    likelihood of as many new trials, nats a bin above that under the teacher (512 particles); no tolerance
 
     python benchmarks/teachers.py [--seeds 5] [--iterations 400] [--learning-rate 0.01]
         [--trials 60] [--bins 100]
@@ -97,9 +98,11 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--resampling-gradient", type=float, help="by default that of the fit")
     parser.add_argument("--learning-rate", type=float, default=0.01)
+    parser.add_argument("--polish", type=int, help="steps of particle EM; by default those of the fit")
     parser.add_argument("--teachers", nargs="+", default=["oscillator", "bistable", "ring"])
     parser.add_argument("--observations", nargs="+", default=["gaussian", "poisson"])
     options = parser.parse_args()
+    polish = {} if options.polish is None else {"polish": options.polish}
     for name in options.teachers:
         for observation in options.observations:
             figures, began = defaultdict(list), time.process_time()
@@ -114,14 +117,19 @@ def main() -> None:
                     learning_rate=options.learning_rate,
                     resampling_gradient=options.resampling_gradient,
                     progress=False,
+                    **polish,
                 )
+                new = teacher.simulate(options.trials, bins=options.bins, seed=1000 + seed)
+                pair = [m.score(new, particles=512)["log_likelihood_per_bin"] for m in (model, teacher)]
+                figures["likelihood"].append((pair[0] - pair[1], True))
                 for figure, value in compare(name, model, teacher).items():
                     figures[figure].append(value)
             spent = (time.process_time() - began) / options.seeds
             print(f"{name}, {observation}: {spent:.1f} s of processor a fit", flush=True)
             for figure, values in figures.items():
                 numbers = ", ".join(f"{value:.3g}" for value, _ in values)
-                print(f"    {figure}: {numbers}; within: {sum(ok for _, ok in values)}/{len(values)}")
+                within = f"; within: {sum(ok for _, ok in values)}/{len(values)}"
+                print(f"    {figure}: {numbers}{'' if figure == 'likelihood' else within}", flush=True)
 
 
 if __name__ == "__main__":

@@ -80,16 +80,9 @@ def run(job: Job, say: Callable[[str], None]) -> Done:
     ------
     NwbRnnError : a step cannot be done; what cannot be written is refused before anything is fitted
     """
-    import torch
-
     import nwb_rnn
 
-    torch.set_num_threads(job.threads)
-    recording = nwb_rnn.read(job.source)
-    say(f"read       {recording!r}")
-    output, picture = steps.targets(job, recording)
-    trials = recording.align(**job.alignment)
-    say(f"aligned    {steps.described(trials)}")
+    recording, trials, output, picture = steps.begin(job, say)
     training, held_out = steps.split(trials, job.validation_fraction, int(job.network.get("seed", 0)))
     model = nwb_rnn.LowRankRNN(**steps.network(job.network, trials))
     model.fit(training, validation=held_out, progress=sys.stderr.isatty(), **steps.checks(job.training))
@@ -101,19 +94,7 @@ def run(job: Job, say: Callable[[str], None]) -> Done:
     say(f"simulated  {steps.simulation_text(trials, simulated)}")
     points = model.fixed_points()
     say(f"dynamics   {steps.kinds(points)}")
-    nwb_rnn.write(
-        output,
-        model,
-        latents=latents,
-        fixed_points=points,
-        source=recording,
-        overwrite=job.overwrite,
-        mode="append" if job.append else "derivative",
-        **job.metadata,
-    )
-    say(f"wrote      {output}")
-    findings = steps.findings(output)
-    say(f"validated  {steps.findings_text(findings)}")
+    findings = steps.write(job, output, model, latents, points, recording, say)
     if picture is not None:
         steps.draw(picture, model, trials, latents, simulated, points, title=output.name)
         say(f"drew       {picture}")

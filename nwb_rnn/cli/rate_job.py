@@ -81,16 +81,9 @@ def run(job: Job, say: Callable[[str], None]) -> Path:
     ------
     NwbRnnError : a step cannot be done; what cannot be written is refused before anything is fitted
     """
-    import torch
-
     import nwb_rnn
 
-    torch.set_num_threads(job.threads)
-    recording = nwb_rnn.read(job.source)
-    say(f"read       {recording!r}")
-    output, _ = steps.targets(job, recording)
-    trials = recording.align(**job.alignment)
-    say(f"aligned    {steps.described(trials)}")
+    recording, trials, output, _ = steps.begin(job, say)
     if "counts" in trials and "smoothing" not in job.network:
         raise InputError(
             "a rate network is fitted to rates: say --smoothing=0.05 (s) to make rates of spikes"
@@ -113,18 +106,7 @@ def run(job: Job, say: Callable[[str], None]) -> Path:
     say(f"inferred   the currents of {units} units in {trials.sizes['trial']} trials")
     points = model.fixed_points(trials=trials, n_starts=_STARTS)
     say(f"dynamics   {steps.kinds(points)}")
-    nwb_rnn.write(
-        output,
-        model,
-        latents=latents,
-        fixed_points=points,
-        source=recording,
-        overwrite=job.overwrite,
-        mode="append" if job.append else "derivative",
-        **job.metadata,
-    )
-    say(f"wrote      {output}")
-    say(f"validated  {steps.findings_text(steps.findings(output))}")
+    steps.write(job, output, model, latents, points, recording, say)
     return output
 
 

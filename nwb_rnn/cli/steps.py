@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,56 @@ if TYPE_CHECKING:
     from nwb_rnn.cli.job import Job
     from nwb_rnn.dynamics.fixed_points import FixedPoints
     from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
+    from nwb_rnn.estimators.rate_rnn import RateRNN
     from nwb_rnn.recordings.recording import Recording
     from nwb_rnn.storage import Finding
 
 FEWEST_TO_SPLIT = 5
 _DOTS_PER_INCH = 130
+
+
+def begin(job: Job, say: Callable[[str], None]) -> tuple[Recording, xr.Dataset, Path, Path | None]:
+    """Read and align: the recording, its trials, and where the NWB file and the picture go (`targets`)."""
+    import torch
+
+    import nwb_rnn
+
+    torch.set_num_threads(job.threads)
+    recording = nwb_rnn.read(job.source)
+    say(f"read       {recording!r}")
+    output, picture = targets(job, recording)
+    trials = recording.align(**job.alignment)
+    say(f"aligned    {described(trials)}")
+    return recording, trials, output, picture
+
+
+def write(
+    job: Job,
+    output: Path,
+    model: LowRankRNN | RateRNN,
+    latents: xr.Dataset,
+    points: FixedPoints,
+    recording: Recording,
+    say: Callable[[str], None],
+) -> list[Finding]:
+    """Write the file and validate it; what the validators say."""
+    import nwb_rnn
+    from nwb_rnn.storage import validate
+
+    nwb_rnn.write(
+        output,
+        model,
+        latents=latents,
+        fixed_points=points,
+        source=recording,
+        overwrite=job.overwrite,
+        mode="append" if job.append else "derivative",
+        **job.metadata,
+    )
+    say(f"wrote      {output}")
+    found = validate(output)
+    say(f"validated  {findings_text(found)}")
+    return found
 
 
 def targets(job: Job, recording: Recording) -> tuple[Path, Path | None]:
@@ -91,13 +137,6 @@ def checks(training: dict[str, Any]) -> dict[str, Any]:
 def used(training: dict[str, Any]) -> dict[str, Any]:
     """Those options of a fit that inference takes as well."""
     return {name: training[name] for name in ("device", "backend") if name in training}
-
-
-def findings(path: Path) -> list[Finding]:
-    """What the validators say about a file that was just written."""
-    from nwb_rnn.storage import validate
-
-    return validate(path)
 
 
 def draw(
