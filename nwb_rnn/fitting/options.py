@@ -24,7 +24,7 @@ class TrainingOptions:
     resampling_gradient : γ in [0, 1]: how the choice of particles n bins back depends on the parameters
         counts γⁿ in the gradient. 0 leaves it out, which biases the gradient, most for counts; 1 keeps all,
         with a variance that grows with the length of a trial. None takes 0 with the optimal proposal, where
-        fits were no better with it, and 0.98 with the others
+        runs did not favour either clearly, and 0.98 with the others
     crop : bins of a random window of each trial used in a step; None takes whole trials
     clip_norm : largest norm of the gradient of the objective per bin
     validate_every : iterations between checks (history, validation, snapshot, checkpoint)
