@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
-from numba import njit
 
 from nwb_rnn.dynamics.box_kernels import invert
+from nwb_rnn.numba_cache import compiled
 
 INSIDE, BORDER, FLAT = 0, 1, 2
 CLOSE = 1e-11
 
+loop = functools.partial(
+    compiled, pattern="dynamics/box_kernels.py", cache=True, nogil=True, error_model="numpy"
+)
 
-@njit(cache=True, nogil=True, error_model="numpy")
+
+@loop
 def next_subset(subset, size, total):
     """Advance an ascending subset in lexicographic order; False after the last."""
     k = size - 1
@@ -25,7 +31,7 @@ def next_subset(subset, size, total):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop
 def sign_at_vertex(j, planes, subset, size, inverse, mix, tolerance):
     """(sign of plane j at the vertex of `subset` with its free coordinates at −∞, 1 if within rounding).
 
@@ -68,7 +74,7 @@ def sign_at_vertex(j, planes, subset, size, inverse, mix, tolerance):
     return 1.0, doubt
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop
 def signs_at_vertex(planes, subset, size, inverse, mix, tolerance, vertex, signs):
     """Signs of all planes for the region whose lowest vertex `subset` makes; counts those within rounding."""
     normals, offsets, _ = planes
@@ -100,7 +106,7 @@ def signs_at_vertex(planes, subset, size, inverse, mix, tolerance, vertex, signs
     return close
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop
 def affine_part(signs, kinks, system, matrix, constant):
     """The affine map H(z) = matrix z + constant of the region with these signs."""
     lower, upper, lower_side, upper_side = kinks
@@ -124,7 +130,7 @@ def affine_part(signs, kinks, system, matrix, constant):
                     matrix[r, s] += weights[i, r] * normals[i, s]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop
 def place_of(z, signs, planes):
     """1 if z lies inside the region by more than rounding, −1 if outside, 0 if on its border."""
     normals, offsets, _ = planes
@@ -144,7 +150,7 @@ def place_of(z, signs, planes):
     return result
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop
 def solve_region(signs, planes, kinks, system, room, answer):
     """Solve H = 0 in one region. Returns INSIDE, BORDER or FLAT with `answer` set, or −1 for no solution."""
     matrix, constant, inverse, work = room
@@ -168,7 +174,7 @@ def solve_region(signs, planes, kinks, system, room, answer):
     return INSIDE if place > 0 else BORDER
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop
 def visit_regions(planes, kinks, system, size, start, stop, found, flags, flat):
     """Visit the region of every non-singular subset of `size` planes whose first is in start … stop − 1.
 

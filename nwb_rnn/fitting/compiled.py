@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.trainable import TrainableLowRank
 from nwb_rnn.smc.backends import cpu
-from nwb_rnn.smc.backends.cpu_steps import OPTIONS
+from nwb_rnn.smc.backends.cpu_steps import allocating_loop
 from nwb_rnn.smc.backends.cpu_training import Natural, TrainingPass
 from nwb_rnn.smc.resampling import uniforms_per_trial
 from nwb_rnn.smc.trials import TrialTensors
@@ -113,7 +112,7 @@ def _natural(tensors: dict[str, Tensor]) -> Natural:
     return Natural(**{name: value.numpy() for name, value in found.items()})
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def _to_natural(raw, natural):
     natural.decay[0] = 1 / (1 + np.exp(-raw.logit[0]))
     natural.observation_noise[:] = np.exp(raw.log_noise)
@@ -121,14 +120,14 @@ def _to_natural(raw, natural):
     _factor(raw.initial, natural.initial_cholesky)
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def _factor(raw, factor):
     for r in range(raw.shape[0]):
         factor[r, :r] = raw[r, :r]
         factor[r, r] = np.exp(raw[r, r])
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def _from_natural(natural, on, diagonal, on_raw):
     """Adjoint of `_to_natural`; with `diagonal` only the diagonal of the transition factor gets one."""
     decay = natural.decay[0]
@@ -138,7 +137,7 @@ def _from_natural(natural, on, diagonal, on_raw):
     _pull_factor(natural.initial_cholesky, on.initial_cholesky, False, on_raw.initial)
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def _pull_factor(factor, on_factor, diagonal, on_raw):
     for r in range(factor.shape[0]):
         if not diagonal:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from nwb_rnn.smc.backends import cpu_rows as rows
 from nwb_rnn.smc.backends import cpu_steps as steps
 from nwb_rnn.smc.backends.cpu_compile import call
-from nwb_rnn.smc.backends.cpu_steps import LOOP
+from nwb_rnn.smc.backends.cpu_steps import loop
 
 
-@njit(**LOOP)
+@loop
 def pull_transition(retreat, network, on_network, decay, latents, on_means, on_latents, particles):
     """Adjoint of `transition`; returns the gradient on decay."""
     stride = latents.shape[1]
@@ -22,13 +20,13 @@ def pull_transition(retreat, network, on_network, decay, latents, on_means, on_l
     return on_decay
 
 
-@njit(**LOOP)
+@loop
 def add_initial(on_means, on_initial):
     for r in range(on_means.shape[0]):
         on_initial[r] += rows.total(on_means[r])
 
 
-@njit(**LOOP)
+@loop
 def adapted(
     kernels,
     model,
@@ -112,7 +110,7 @@ def adapted(
                 )
 
 
-@njit(**LOOP)
+@loop
 def weighted(
     kernels,
     model,

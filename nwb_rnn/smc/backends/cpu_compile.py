@@ -8,9 +8,7 @@ on disk makes that the first time only.
 from __future__ import annotations
 
 import functools
-import zlib
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -32,13 +30,6 @@ class Kernels(NamedTuple):
     retreat: int
     score: int
     pull_score: int
-
-
-@functools.cache
-def revision() -> int:
-    """Changes with any source file of this backend; numba's own cache only watches the file it compiles."""
-    folder = Path(__file__).parent
-    return zlib.crc32(b"".join(path.read_bytes() for path in sorted(folder.glob("cpu*.py"))))
 
 
 @functools.cache

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from nwb_rnn.smc.backends import cpu_rows as rows
 from nwb_rnn.smc.backends import cpu_steps as steps
 from nwb_rnn.smc.backends.cpu_compile import call
-from nwb_rnn.smc.backends.cpu_steps import LOOP, NONE
+from nwb_rnn.smc.backends.cpu_steps import NONE, loop
 
 
-@njit(**LOOP)
+@loop
 def transition(advance, network, decay, latents, means, particles):
     """means = a z + V φ(M z + base; h); `particles` is a whole number of blocks."""
     call(advance, network, network.shape[0], latents, means, particles, latents.shape[1])
@@ -23,7 +21,7 @@ def transition(advance, network, decay, latents, means, particles):
         rows.add_scaled(means[r], decay, latents[r])
 
 
-@njit(**LOOP)
+@loop
 def finish(path, first, last):
     """Bins after the last one of a trial repeat it and add nothing."""
     for i in range(first, last):
@@ -34,7 +32,7 @@ def finish(path, first, last):
         steps.count_up(path.ancestors[i])
 
 
-@njit(**LOOP)
+@loop
 def adapted(kernels, block, model, data, proposal, path, lengths, scheme, work, drawing, first, last):
     """Trials `first`..`last` − 1 with a proposal whose weight is known before the draw.
 
@@ -76,7 +74,7 @@ def adapted(kernels, block, model, data, proposal, path, lengths, scheme, work, 
         finish(path, b * bins + lengths[b], (b + 1) * bins)
 
 
-@njit(**LOOP)
+@loop
 def weighted(
     kernels, block, model, data, proposal, path, lengths, scheme, work, drawing, counts, first, last
 ):

@@ -11,13 +11,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from nwb_rnn.smc.backends import cpu_products
-from nwb_rnn.smc.backends.cpu_steps import OPTIONS
+from nwb_rnn.smc.backends.cpu_steps import allocating_loop
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def pattern_terms(weights, noise, patterns, precisions, constants):
     """H = Σ_d observed C_dr C_ds / n_d (P, R·R) and Σ_d observed log 2 π n_d (P,); `weights` (R, D) is Cᵀ."""
     rank, units = weights.shape
@@ -34,7 +33,7 @@ def pattern_terms(weights, noise, patterns, precisions, constants):
                 precisions[p, r * rank + s] = total
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def pull_pattern_terms(
     weights, noise, patterns, on_precisions, on_constants, on_weights, on_inverse, on_noise
 ):
@@ -53,13 +52,13 @@ def pull_pattern_terms(
                     on_inverse[d] += on * product * weights[r, d]
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def _residual(observed, bias, seen, residual):
     for d in range(residual.shape[0]):
         residual[d] = (observed[d] - bias[d]) * seen[d]
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def bins(
     weighted,
     inverse,
@@ -101,7 +100,7 @@ def bins(
         weight_constant[i] = -(explained + constants[pattern[i]] + log_det[j]) / 2
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def pull_bins(
     weighted,
     inverse,
@@ -155,7 +154,7 @@ def pull_bins(
                 on_bias[d] -= weighted[r, d] * pull * seen[d]
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def terms(factor, first, weights, noise, bias, observed, patterns, pattern, kind):
     """All of the optimal proposal; `weights` (R, D) is Cᵀ, `observed` (I, D), `pattern` and `kind` (I,).
 
@@ -222,7 +221,7 @@ def terms(factor, first, weights, noise, bias, observed, patterns, pattern, kind
     )
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def pull_terms(
     weights,
     noise,
@@ -303,7 +302,7 @@ def pull_terms(
     return on_factor, on_first, on_weights, on_bias, on_noise
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def add_product(one, other, rank, turn_one, turn_other, out):
     """out += one · other, flat matrices (R·R,), each transposed first where it is to be turned."""
     for r in range(rank):

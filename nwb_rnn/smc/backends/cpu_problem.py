@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nwb_rnn.numba_cache import revision
 from nwb_rnn.smc.backends import cpu_readout, cpu_steps
-from nwb_rnn.smc.backends.cpu_compile import revision
 from nwb_rnn.smc.backends.cpu_lanes import REGISTER_BYTES
 from nwb_rnn.smc.backends.cpu_rows import padded
-from nwb_rnn.smc.backends.cpu_spec import KernelSpec
+from nwb_rnn.smc.backends.cpu_spec import FILES, KernelSpec
 from nwb_rnn.smc.backends.cpu_tables import Data, Local, Model, Path, Proposal, Sums, Work
 from nwb_rnn.smc.sequence import SequenceInputs
 
@@ -70,7 +70,7 @@ def spec(problem: Problem) -> KernelSpec:
         link="none" if adapted else inputs.link,
         readout="none" if adapted else "one_to_one" if problem.one_to_one else "affine",
         dtype=str(problem.noise.dtype).removeprefix("torch."),
-        revision=revision(),
+        revision=revision(FILES),
     )
 
 

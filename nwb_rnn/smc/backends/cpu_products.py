@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from nwb_rnn.smc.backends import cpu_lanes as lanes
-from nwb_rnn.smc.backends.cpu_steps import OPTIONS
+from nwb_rnn.smc.backends.cpu_steps import allocating_loop
 
 LANES = 16
 
@@ -71,7 +70,7 @@ _PULL_INNER = np.array(
 )
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def load(rows, first, out):
     """Matrices first..first + W − 1 of (J, R·R) into (R, R, W); past the end the last one is repeated."""
     rank = out.shape[0]
@@ -82,7 +81,7 @@ def load(rows, first, out):
                 out[r, s, w] = rows[j, r * rank + s]
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def save(matrix, first, rows):
     """(R, R, W) into those rows of (J, R·R) that exist."""
     rank = matrix.shape[0]
@@ -127,7 +126,7 @@ def add_dot(typingctx, block, out_at, a_at, a_step, b_at, b_step, count, factor)
     return types.void(block, *[types.int64] * 7), generate
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def multiply(block, products):
     """Carry out rows of matrix products: out (+)= factor · a b."""
     rank = block.shape[1]
@@ -155,7 +154,7 @@ def multiply(block, products):
                 )
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def factorise(matrix, lower):
     """Cholesky factor; only the lower triangle of `matrix` is read, and the upper one of `lower` is left."""
     rank = lower.shape[0]
@@ -173,7 +172,7 @@ def factorise(matrix, lower):
                     lower[r, s, w] /= lower[s, s, w]
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def invert(lower, out):
     """Inverse of a lower triangular matrix; the upper triangles are neither read nor written."""
     rank = lower.shape[0]
@@ -188,7 +187,7 @@ def invert(lower, out):
                 out[r, s, w] /= lower[r, r, w]
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def multiply_out(block):
     """Fill a block from its factor and precision."""
     multiply(block, _INNER)
@@ -201,7 +200,7 @@ def multiply_out(block):
     multiply(block, _OUTER)
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def pull_multiply_out(block, on_log_det):
     """Adjoint of `multiply_out`, from the gradients on gain, scale, covariance, whitener and log det (W,).
 
@@ -222,7 +221,7 @@ def pull_multiply_out(block, on_log_det):
     multiply(block, _PULL_INNER)
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def tables(factors, precisions, gain, scale, covariance, whitener, log_det):
     """All kinds: (J, R·R) in and out, log_det (J,)."""
     rank = int(np.sqrt(factors.shape[1]))
@@ -242,7 +241,7 @@ def tables(factors, precisions, gain, scale, covariance, whitener, log_det):
             log_det[first + w] = 2 * total
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def pull_tables(
     factors, precisions, on_gain, on_scale, on_covariance, on_whitener, on_log_det, on_factors, on_precisions
 ):

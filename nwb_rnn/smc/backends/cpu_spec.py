@@ -12,6 +12,8 @@ from numba.core import types
 from numba.core.imputils import lower_constant
 from numba.extending import models, register_model, typeof_impl
 
+FILES = "smc/backends/cpu*.py"  # of this backend
+
 
 @dataclass(frozen=True)
 class KernelSpec:

@@ -5,46 +5,50 @@ Particle arrays are (R, K') and weights (K',), rows of `cpu_rows` with K particl
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
-from numba import njit
 
+from nwb_rnn.numba_cache import compiled
 from nwb_rnn.smc.backends import cpu_rows as rows
+from nwb_rnn.smc.backends.cpu_spec import FILES
 
 # no flag that lets the compiler assume away NaN or inf
-OPTIONS = {
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "nsz", "reassoc"},
-}
+allocating_loop = functools.partial(
+    compiled,
+    pattern=FILES,
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+    fastmath={"contract", "nsz", "reassoc"},
+)
 # a loop that allocates nothing counts no references to the parts of arrays that it passes on
-LOOP = OPTIONS | {"_nrt": False}
+loop = functools.partial(allocating_loop, _nrt=False)
 NONE, SYSTEMATIC, MULTINOMIAL = 0, 1, 2
 
 _LOG_FACTORIALS = np.array([math.lgamma(n + 1.0) for n in range(256)])
 
 
-@njit(**LOOP)
+@loop
 def copy(source, target):
     for r in range(target.shape[0]):
         rows.copy(target[r], source[r])
 
 
-@njit(**LOOP)
+@loop
 def clear(target):
     for r in range(target.shape[0]):
         rows.fill(target[r], 0.0)
 
 
-@njit(**LOOP)
+@loop
 def fill(target, value):
     for i in range(target.shape[0]):
         target[i] = value
 
 
-@njit(**LOOP)
+@loop
 def gather(source, index, target):
     """target[:, k] = source[:, index[k]]"""
     for r in range(target.shape[0]):
@@ -52,7 +56,7 @@ def gather(source, index, target):
             target[r, k] = source[r, index[k]]
 
 
-@njit(**LOOP)
+@loop
 def scatter(source, index, target):
     """target[:, index[k]] += source[:, k], the adjoint of `gather`."""
     for r in range(source.shape[0]):
@@ -60,13 +64,13 @@ def scatter(source, index, target):
             target[r, index[k]] += source[r, k]
 
 
-@njit(**LOOP)
+@loop
 def count_up(target):
     for i in range(target.shape[0]):
         target[i] = i
 
 
-@njit(**LOOP)
+@loop
 def set_base(input_weights, filtered, pack, row):
     """Row of the pack = W v, for as many units as it has; nothing without input weights."""
     if input_weights.shape[0] == 0:
@@ -80,7 +84,7 @@ def set_base(input_weights, filtered, pack, row):
                 pack[i, row, w] += input_weights[u, i * lanes + w] * filtered[u]
 
 
-@njit(**LOOP)
+@loop
 def pull_base(input_weights, filtered, on_pack, row, on_weights, on_current, on_filtered):
     """Adjoint of `set_base`; moves the gradient in the pack to `on_current`."""
     if input_weights.shape[0] == 0:
@@ -99,7 +103,7 @@ def pull_base(input_weights, filtered, on_pack, row, on_weights, on_current, on_
             on_pack[i, row, w] = 0
 
 
-@njit(**LOOP)
+@loop
 def log_mean_weight(log_weights, weights, particles):
     """The log of the sum of the weights; they are divided by it, in logarithms and in `weights`."""
     highest = log_weights[0]
@@ -114,7 +118,7 @@ def log_mean_weight(log_weights, weights, particles):
     return result
 
 
-@njit(**LOOP)
+@loop
 def draw_ancestors(weights, uniforms, scheme, cumulative, out):
     """As `resampling.ancestors`, for one trial."""
     particles = out.shape[0]
@@ -145,7 +149,7 @@ def draw_ancestors(weights, uniforms, scheme, cumulative, out):
         out[k] = low
 
 
-@njit(**LOOP)
+@loop
 def adapted_weights(linear, metric, means, work, log_weights):
     """log_weights[k] += μ_kᵀ linear − ½ μ_kᵀ metric μ_k"""
     rank = linear.shape[0]
@@ -156,7 +160,7 @@ def adapted_weights(linear, metric, means, work, log_weights):
         rows.add_product(log_weights, 1.0, work, means[r])
 
 
-@njit(**LOOP)
+@loop
 def pull_adapted_weights(linear, metric, means, work, on_weights, on_means, on_linear, on_metric):
     """Adjoint of `adapted_weights`."""
     rank = linear.shape[0]
@@ -170,7 +174,7 @@ def pull_adapted_weights(linear, metric, means, work, on_weights, on_means, on_l
             on_metric[r * rank + s] -= rows.dot(work, means[r]) / 2
 
 
-@njit(**LOOP)
+@loop
 def draw(gain, offset, scale, noise, means, latents):
     """z = A μ + g + L ε"""
     rank = noise.shape[0]
@@ -181,7 +185,7 @@ def draw(gain, offset, scale, noise, means, latents):
             rows.add_scaled(latents[r], scale[r * rank + s], noise[s])
 
 
-@njit(**LOOP)
+@loop
 def pull_draw(gain, noise, means, on_latents, on_gain, on_offset, on_scale, on_means):
     """Adjoint of `draw`."""
     rank = noise.shape[0]
@@ -193,7 +197,7 @@ def pull_draw(gain, noise, means, on_latents, on_gain, on_offset, on_scale, on_m
             rows.add_scaled(on_means[s], gain[r * rank + s], on_latents[r])
 
 
-@njit(**LOOP)
+@loop
 def whiten(metric, row, difference, out):
     """One row of metric · difference."""
     rank = difference.shape[0]
@@ -202,7 +206,7 @@ def whiten(metric, row, difference, out):
         rows.add_scaled(out, metric[row * rank + s], difference[s])
 
 
-@njit(**LOOP)
+@loop
 def proposal_ratio(metric, noise, latents, means, difference, work, log_weights):
     """log_weights[k] += ½ |ε_k|² − ½ |metric (z_k − μ_k)|²; `difference` becomes z − μ."""
     rank = noise.shape[0]
@@ -214,7 +218,7 @@ def proposal_ratio(metric, noise, latents, means, difference, work, log_weights)
         rows.add_product(log_weights, -0.5, work, work)
 
 
-@njit(**LOOP)
+@loop
 def pull_proposal_ratio(
     metric, latents, means, difference, work, on_weights, on_latents, on_means, on_metric
 ):
@@ -232,14 +236,14 @@ def pull_proposal_ratio(
             rows.add_scaled(on_means[s], m, work)
 
 
-@njit(**LOOP)
+@loop
 def pull_increment(weights, on_increment, on_log_weights, on_weights):
     """Gradients on the log weights before normalisation, from those on their sum and after it."""
     rows.multiply(on_weights, on_increment - rows.total(on_log_weights), weights)
     rows.add_scaled(on_weights, 1.0, on_log_weights)
 
 
-@njit(**LOOP)
+@loop
 def pull_resampled(ancestors, scheme, share, on_weights, on_log_weights):
     """Adjoint of `reference._resampled`: from the next bin's weights to those that chose the particles."""
     if scheme == NONE:
@@ -250,7 +254,7 @@ def pull_resampled(ancestors, scheme, share, on_weights, on_log_weights):
             on_log_weights[ancestors[k]] += share * on_weights[k]
 
 
-@njit(**LOOP)
+@loop
 def gather_parents(ancestors, parents, slots, source, latents, block):
     """Copy each particle that has children once into `latents`; source[k] is where k's parent went.
 
@@ -273,7 +277,7 @@ def gather_parents(ancestors, parents, slots, source, latents, block):
     return whole
 
 
-@njit(**LOOP)
+@loop
 def set_bin(observed, mask, pack, row):
     """Put a bin's observations and mask into two rows of the pack."""
     lanes, units = pack.shape[2], observed.shape[0]
@@ -288,7 +292,7 @@ def set_bin(observed, mask, pack, row):
         pack[d // lanes, row + 1, d % lanes] = mask[0] if mask.shape[0] == 1 else mask[d]
 
 
-@njit(**LOOP)
+@loop
 def constant_terms(observed, mask, log_noise, counts):
     """The terms of log p(y | z) that do not depend on z."""
     total = 0.0
@@ -301,7 +305,7 @@ def constant_terms(observed, mask, log_noise, counts):
     return total
 
 
-@njit(**LOOP)
+@loop
 def pull_log_noise(mask, on_log_weight, on_log_noise):
     """Adjoint of `constant_terms` on log(2 π variance); there is none for counts."""
     for d in range(on_log_noise.shape[0]):
@@ -309,7 +313,7 @@ def pull_log_noise(mask, on_log_weight, on_log_noise):
         on_log_noise[d] -= on_log_weight * seen / 2
 
 
-@njit(**LOOP)
+@loop
 def log_factorial(y):
     if y >= 0 and y < 255:
         whole = int(y)
@@ -318,7 +322,7 @@ def log_factorial(y):
     return math.lgamma(y + 1.0)
 
 
-@njit(**LOOP)
+@loop
 def add_by_kind(kind, found, out):
     """out[kind[i]] += found[i], in order."""
     for i in range(kind.shape[0]):

@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 from nwb_rnn.smc.backends import cpu, cpu_optimal, cpu_problem
-from nwb_rnn.smc.backends.cpu_steps import OPTIONS, add_by_kind
+from nwb_rnn.smc.backends.cpu_steps import add_by_kind, allocating_loop
 from nwb_rnn.smc.backends.cpu_tables import Proposal
 from nwb_rnn.smc.backends.cpu_terms import OptimalTerms
 from nwb_rnn.smc.sequence import SequenceInputs
@@ -129,7 +128,7 @@ def _inputs(config: LowRankConfig, natural: Natural, trials: TrialTensors) -> Se
     )
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def _load(natural, noise, network, input_weights, noise_rows):
     """Fill the network's pack of `cpu_units`, W (U, N') and the noise as rows (I, R, K')."""
     left, right, units = natural.left_vectors, natural.right_vectors, natural.left_vectors.shape[0]
@@ -150,7 +149,7 @@ def _load(natural, noise, network, input_weights, noise_rows):
                     noise_rows[b * bins + t, r, k] = noise[b, t, k, r]
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def filter_inputs(inputs, decay, filtered):
     """As `low_rank.filtered_inputs`; (B, T, U) into rows (I, U)."""
     bins, a = inputs.shape[1], decay[0]
@@ -162,7 +161,7 @@ def filter_inputs(inputs, decay, filtered):
                 state = a * state + (1 - a) * inputs[b, t, u]
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def pull_filter(inputs, decay, filtered, on_filtered, on_decay):
     """Adjoint of `filter_inputs`; adds to `on_decay`."""
     bins, a = inputs.shape[1], decay[0]
@@ -175,7 +174,7 @@ def pull_filter(inputs, decay, filtered, on_filtered, on_decay):
                 on_state *= a
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def _collect(sums, clipped, on):
     """Add up the chunks of `sums`, the first of which is overwritten, and take the packs apart."""
     for c in range(1, sums.network.shape[0]):
@@ -198,7 +197,7 @@ def _collect(sums, clipped, on):
     on.initial_mean[:] = sums.initial_mean[0]
 
 
-@njit(**OPTIONS)
+@allocating_loop
 def _pull_terms(given, terms, local, on):
     """From gradients on the terms of each bin to those on what the terms were made of."""
     weights, noise, bias, observed, patterns, pattern, kind = given
