@@ -11,6 +11,7 @@ _HOMES = {
     "Connection": "nwb_rnn.dynamics.connections",
     "Cycle": "nwb_rnn.dynamics.cycles",
     "FixedPoints": "nwb_rnn.dynamics.fixed_points",
+    "Linearisation": "nwb_rnn.dynamics.spectra",
     "LowRankMap": "nwb_rnn.dynamics.maps",
     "TorchMap": "nwb_rnn.dynamics.torch_maps",
     "count_regions": "nwb_rnn.dynamics.regions",
@@ -21,7 +22,7 @@ _HOMES = {
     "input_jacobian": "nwb_rnn.dynamics.linearisation",
     "lyapunov_exponents": "nwb_rnn.dynamics.linearisation",
     "match_attractors": "nwb_rnn.dynamics.attractors",
-    "noise_spectrum": "nwb_rnn.dynamics.linearisation",
+    "noise_spectrum": "nwb_rnn.dynamics.spectra",
     "recurrent_map": "nwb_rnn.dynamics.torch_maps",
 }
 
@@ -31,6 +32,7 @@ __all__ = [
     "Connection",
     "Cycle",
     "FixedPoints",
+    "Linearisation",
     "LowRankMap",
     "TorchMap",
     "count_regions",
@@ -52,9 +54,10 @@ if TYPE_CHECKING:
     from nwb_rnn.dynamics.cycles import Cycle, find_cycles
     from nwb_rnn.dynamics.find import find_fixed_points
     from nwb_rnn.dynamics.fixed_points import FixedPoints
-    from nwb_rnn.dynamics.linearisation import input_jacobian, lyapunov_exponents, noise_spectrum
+    from nwb_rnn.dynamics.linearisation import input_jacobian, lyapunov_exponents
     from nwb_rnn.dynamics.maps import LowRankMap
     from nwb_rnn.dynamics.regions import count_regions
+    from nwb_rnn.dynamics.spectra import Linearisation, noise_spectrum
     from nwb_rnn.dynamics.torch_maps import TorchMap, recurrent_map
 
 

@@ -1,4 +1,4 @@
-"""Beyond the eigenvalues of one point: Lyapunov exponents, the effect of inputs, spectra under noise."""
+"""Beyond the eigenvalues of one point: Lyapunov exponents and the effect of inputs."""
 
 from __future__ import annotations
 
@@ -54,28 +54,3 @@ def input_jacobian(function: Callable, z: np.ndarray, inputs: np.ndarray) -> np.
     after = function(states.repeat_interleave(rank, dim=0), drive)
     rows = torch.eye(rank, dtype=torch.float64).repeat(count, 1)
     return torch.autograd.grad(after, drive, rows)[0].reshape(count, rank, -1).numpy()
-
-
-def noise_spectrum(
-    jacobian: np.ndarray, covariance: np.ndarray, frequency: np.ndarray, bin_size: float
-) -> np.ndarray:
-    """Power spectral density of z_{t+1} = A z_t + ε, ε ~ N(0, Q), one-sided, in the units of scipy's `welch`.
-
-        S(f) = 2 Δ diag[(e^{iω} I − A)⁻¹ Q (e^{iω} I − A)⁻ᴴ],   ω = 2 π f Δ
-
-    With A the mean Jacobian along a simulation this is what the linearisation says of a network's rhythms,
-    those included that are no peak because every pair of eigenvalues is damped.
-
-    Parameters
-    ----------
-    jacobian, covariance : (R, R), A and Q
-    frequency : (F,) Hz
-    bin_size : Δ, s
-
-    Returns
-    -------
-    (F, R) per Hz
-    """
-    turn = np.exp(2j * np.pi * np.asarray(frequency) * bin_size)[:, None, None]
-    response = np.linalg.inv(turn * np.eye(len(jacobian)) - jacobian)
-    return 2 * bin_size * np.einsum("frs,st,frt->fr", response, covariance, response.conj()).real

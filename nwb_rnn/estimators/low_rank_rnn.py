@@ -30,6 +30,7 @@ from nwb_rnn.smc.proposals import choose
 if TYPE_CHECKING:
     from nwb_rnn.dynamics.fixed_points import FixedPoints
     from nwb_rnn.dynamics.maps import LowRankMap
+    from nwb_rnn.dynamics.spectra import Linearisation
     from nwb_rnn.estimators.training import Fitted, Training
 
 
@@ -395,6 +396,36 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
             input_current=p.input_weights.numpy() @ constant,
             bin_size=self.bin_size,
         )
+
+    def linearise(
+        self,
+        inputs: Sequence[float] | None = None,
+        at: np.ndarray | None = None,
+        trials: int = 10,
+        bins: int = 2000,
+        seed: int | None = None,
+    ) -> Linearisation:
+        """The linear system nearest to the network: its modes and the spectra that it predicts.
+
+        Parameters
+        ----------
+        inputs : (U,) constant input, zero by default
+        at : (R,) linearise at this state, such as a fixed point; by default over the states of a simulation
+            of `trials` × `bins` bins, the first tenth of each dropped
+        seed : of the simulation; by default the model's own
+
+        Returns
+        -------
+        `nwb_rnn.dynamics.Linearisation` with mean dF/dz and d E[y|z]/dz, Q, and the mean of Var(y|z). For
+        counts the readout is linearised too: what their link bends is left out.
+
+        Raises
+        ------
+        InputError : a wrong shape, or a model of fluorescence, whose decay no readout of the latents has.
+        """
+        from nwb_rnn.estimators.linearised import linearise
+
+        return linearise(self, inputs, at, trials, bins, seed)
 
     # in and out --------------------------------------------------------------------------------------
 

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy.signal import welch
 
 from nwb_rnn.dynamics import LowRankMap, find_fixed_points
 from nwb_rnn.dynamics.connections import heteroclinic_connections
-from nwb_rnn.dynamics.linearisation import input_jacobian, lyapunov_exponents, noise_spectrum
+from nwb_rnn.dynamics.linearisation import input_jacobian, lyapunov_exponents
 
 
 def test_lyapunov_exponents_of_a_linear_map_are_its_log_moduli():
@@ -73,28 +72,3 @@ def test_saddles_lead_to_the_stable_points_beside_them():
 def test_nothing_unstable_nothing_to_follow():
     network = LowRankMap(0.5, np.eye(1), np.zeros((1, 1)), np.zeros(1), "tanh")
     assert heteroclinic_connections(network, find_fixed_points(network)) == ()
-
-
-def test_noise_spectrum_of_one_latent_is_that_of_an_autoregression():
-    """Q Δ · 2 / (1 + a² − 2 a cos ω), whose integral over frequency is the variance Q / (1 − a²)."""
-    frequency = np.linspace(0, 50, 20_001)
-    found = noise_spectrum(np.array([[0.8]]), np.array([[0.3]]), frequency, 0.01)[:, 0]
-    exact = 2 * 0.01 * 0.3 / (1 + 0.64 - 1.6 * np.cos(2 * np.pi * frequency * 0.01))
-    np.testing.assert_allclose(found, exact, rtol=1e-10)
-    assert np.trapezoid(found, frequency) == pytest.approx(0.3 / (1 - 0.64), rel=1e-4)
-
-
-def test_noise_spectrum_of_a_damped_rotation_matches_a_simulation():
-    """Welch over 400 windows: each bin is within 30 % by six standard errors of 5 %."""
-    angle = 2 * np.pi * 8 * 0.01
-    matrix = 0.95 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    factor = np.array([[0.5, 0.0], [0.3, 0.2]])
-    noise = np.random.default_rng(0).standard_normal((60_000, 2)) @ factor.T
-    states = np.zeros_like(noise)
-    for t in range(1, len(states)):
-        states[t] = matrix @ states[t - 1] + noise[t]
-    frequency, power = welch(states[1000:], fs=100, nperseg=256, axis=0)
-    inside = (frequency > 1) & (frequency < 49)
-    found = noise_spectrum(matrix, factor @ factor.T, frequency[inside], 0.01)
-    np.testing.assert_allclose(power[inside], found, rtol=0.3)
-    assert frequency[inside][np.argmax(found.sum(1))] == pytest.approx(8, abs=0.4)
