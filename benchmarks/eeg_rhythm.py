@@ -79,6 +79,9 @@ recordings.one_thread()
 
 import argparse
 import dataclasses
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -96,7 +99,15 @@ LINE = ((2.0, 5.0), (15.0, 40.0))
 TOLERANCE = 0.5  # Hz
 LOWEST_HEIGHT = 1.5
 TRIALS, DROPPED, KEPT = 10, 400, 9640
-MOST_BOXES = 1_000_000
+PYNWB_ALONE = """
+import json, sys, pynwb
+with pynwb.NWBHDF5IO(sys.argv[1], "r") as file:
+    for table in file.read().objects.values():
+        if type(table).__name__ == "FixedPointTable":
+            columns = ("location", "stable", "eigenvalues_real", "eigenvalues_imag", "frequencies")
+            print(json.dumps([table[name].data[:].tolist() for name in columns]))
+assert not {"nwb_rnn", "ndx_latent_dynamics"} & set(sys.modules)
+"""
 
 
 def main() -> None:
@@ -114,6 +125,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=512, help="bins")
     parser.add_argument("--models", type=Path, help="folder where fitted models are kept, or taken from")
     parser.add_argument("--spectra-only", action="store_true", help="neither linearisation nor fixed points")
+    parser.add_argument("--boxes", type=int, default=1_000_000, help="of a proof of completeness, at most")
     parser.add_argument("--no-points", action="store_true", help="no fixed points")
     options = parser.parse_args()
     trials = eeg_quality.read()
@@ -130,7 +142,7 @@ def main() -> None:
             print(f"rank {rank} seed {seed}, {time.perf_counter() - started:.0f} s of fitting")
             test(model, recorded, spread, options)
             if not (options.spectra_only or options.no_points):
-                fixed_points(model)
+                fixed_points(model, options.boxes)
 
 
 def fitted(options, trials, rank: int, seed: int) -> nr.LowRankRNN:
@@ -202,10 +214,10 @@ def near(first: float, second: float) -> bool:
     return bool(abs(first - second) <= TOLERANCE)
 
 
-def fixed_points(model) -> None:
+def fixed_points(model, boxes: int) -> None:
     """Write them to NWB, read them back, print."""
     started = time.perf_counter()
-    points = model.fixed_points(max_boxes=MOST_BOXES)
+    points = model.fixed_points(max_boxes=boxes)
     if not points.complete:
         visited = model.simulate(trials=1, bins=4096, seed=1).latents.values[0].astype(float)
         points = model.fixed_points(method="newton", starts=visited)
@@ -214,11 +226,27 @@ def fixed_points(model) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = nr.write(Path(folder), model, fixed_points=points, source=source, dandi=False)
         points = FixedPoints.from_dict(load_fixed_points(out))
-    print(f"  {len(points)} fixed points, complete={points.complete}, {seconds:.1f} s", flush=True)
+        same = pynwb_finds(out, points)
+    proved = "proved complete" if points.complete else "not proved complete"
+    print(
+        f"  {len(points)} fixed points, {proved}, {seconds:.1f} s; by pynwb alone the same: {same}",
+        flush=True,
+    )
     for kind, values in zip(points.kind, points.eigenvalues, strict=True):
         turning, modulus = pair(values, model.bin_size)
         shown = "none in the band" if np.isnan(turning) else f"{turning:.2f} Hz, modulus {modulus:.3f}"
         print(f"    {kind:14s} {shown}")
+
+
+def pynwb_finds(path, points: FixedPoints) -> bool:
+    """Whether a process that knows pynwb only finds the same points in the file."""
+    told = subprocess.run(
+        [sys.executable, "-c", PYNWB_ALONE, str(path)], check=True, capture_output=True, text=True
+    ).stdout
+    values = points.eigenvalues
+    wanted = (points.location, points.stable, values.real, values.imag, points.frequencies)
+    tables = [json.loads(line) for line in told.splitlines()]
+    return len(tables) == 1 and all(np.array_equal(a, b) for a, b in zip(tables[0], wanted, strict=True))
 
 
 def spectrum(series: np.ndarray, spread: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
