@@ -6,7 +6,9 @@ those of the processor. NWB_RNN_DATA names the folder with m1_reach.
 
 The fits are told the regions and not the inputs to two of them, except in the column "told": unknown_input
 with the drive's own components as inputs. "Truth" is our teacher itself, run on from its own state with its
-inputs and new noise of 0.01 in each step: what can be reached. ``--first 10`` takes other draws (pilots).
+inputs and new noise of 0.01 in each step: what can be reached; "from what was seen" starts it from the last
+noisy state, smoothed. ``--first 10`` takes other draws (pilots). Every fit and every start of a free run sees the
+first 80 % alone. Noisy data are smoothed with smoothing="auto", or ``--smoothing fixed`` with 20 and 50 ms.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from nwb_rnn.fitting.constraints import Constraints
 from nwb_rnn.fitting.rate_data import RateData
 from nwb_rnn.fitting.rls import rls
 from nwb_rnn.metrics.region_currents import current_shares
+from nwb_rnn.recordings.denoising import denoise
 from nwb_rnn.teachers.three_region import (
     RateTeacher,
     observed,
@@ -77,7 +80,7 @@ def held_out(
     drive: np.ndarray,
     methods: list[str],
     shown: np.ndarray,
-    smoothing: float | None,
+    smoothing: float | str | None,
     rate: float,
 ) -> dict[str, tuple]:
     """Scores on the last fifth of the clean activity, and seconds, of every method and baseline.
@@ -98,8 +101,11 @@ def held_out(
         began = time.process_time()
         model.fit(trials.isel(time=slice(0, cut)), method, **options)
         seconds = time.process_time() - began
-        free = [model.free_run(trials.isel(time=slice(cut - 1, None)), noise=True, seed=s) for s in range(3)]
-        made = [f["rates"].values[0, 1:] / rate - 1 if rate else f["rates"].values[0, 1:] for f in free]
+        seen, heard = trials.isel(time=slice(0, cut)), None
+        if column == "told":
+            heard = trials["inputs"].values[:, cut - 1 : -1]
+        runs = [model.forecast(seen, len(truth), heard, noise=True, seed=s) for s in range(3)]
+        made = [r["signal"].values[0] / rate - 1 if rate else r["signal"].values[0] for r in runs]
         found[column] = (float(np.mean([explained(truth, m) for m in made])), seconds)
     known = shown[:cut] / (rate * 0.01) - 1 if rate else shown[:cut]  # unsmoothed
     found["mean"] = (explained(truth, np.broadcast_to(known.mean(axis=0), truth.shape)), 0.0)
@@ -108,27 +114,41 @@ def held_out(
     return found
 
 
-def truth_again(teacher: RateTeacher, noise: float = 0.01) -> float:
-    """Explained variance of the teacher itself, on from its own state with new noise; mean of five runs."""
+def truth_again(teacher: RateTeacher, noise: float = 0.01, seen: np.ndarray | None = None) -> float:
+    """Explained variance of the teacher itself, on from its own state with new noise; mean of five runs.
+
+    With `seen` (T, N), activity with noise, it starts from the last state of the first 80 % of that, smoothed.
+    """
     cut, alpha, found = int(0.8 * len(teacher.rates)), teacher.bin_size / teacher.time_constant, []
     scale = np.abs(teacher.rates / np.where(teacher.activity == 0, 1, teacher.activity)).max(axis=0)
     for seed in range(5):
         drawn = noise / alpha * np.random.default_rng(seed).standard_normal(teacher.drive.shape)
         start, weights = teacher.currents[cut - 1], teacher.recurrent_weights
+        if seen is not None:
+            last = denoise(as_trials(seen[:cut]))["signal"].values[0, -1]
+            start = np.arctanh(np.clip(last * scale, -0.9999, 0.9999))
         made = simulate_currents(weights, (teacher.drive + drawn)[cut - 1 :], start, alpha)[1:]
         found.append(explained(teacher.activity[cut:], np.tanh(made) / scale))
     return float(np.mean(found))
 
 
-def three_regions(seeds: range, peer, only: str | None, methods: list[str]) -> None:
+def three_regions(seeds: range, peer, only: str | None, methods: list[str], fixed: bool) -> None:
     columns = [*methods, "mean", "shuffle"]
     print("\nThree regions, last fifth, free run with new noise: explained variance (median s of a fit)\n")
     print("| data | " + " | ".join(columns) + " |")
     print("|---|" + "---|" * len(columns))
     kinds = {
         "clean": lambda a, s: (a, None, 0.0),
-        "observation noise 0.1": lambda a, s: (observed(a, noise=0.1, seed=s), 0.02, 0.0),
-        "Poisson spikes, 50/s": lambda a, s: (observed(a, spikes=50, seed=s), 0.05, 50.0),
+        "observation noise 0.1": lambda a, s: (
+            observed(a, noise=0.1, seed=s),
+            0.02 if fixed else "auto",
+            0.0,
+        ),
+        "Poisson spikes, 50/s": lambda a, s: (
+            observed(a, spikes=50, seed=s),
+            0.05 if fixed else "auto",
+            50.0,
+        ),
     }
     sources = {}
     if peer is not None:
@@ -149,8 +169,14 @@ def three_regions(seeds: range, peer, only: str | None, methods: list[str]) -> N
                 seconds = np.median([r[method][1] for r in rows])
                 cells.append(f"{np.median([r[method][0] for r in rows]):.3f} ({seconds:.1f})")
             print(f"| **{source}, {kind}, median** | " + " | ".join(cells) + " |", flush=True)
-    reached = [truth_again(three_region_teacher(seed=s)) for s in seeds]
-    print("\nTruth, ours: " + ", ".join(f"{v:.3f}" for v in reached))
+    teachers = [three_region_teacher(seed=s) for s in seeds]
+    print("\nTruth, ours: " + ", ".join(f"{truth_again(t):.3f}" for t in teachers))
+    for name, make in (
+        ("observation noise 0.1", lambda a, s: observed(a, noise=0.1, seed=s)),
+        ("Poisson spikes, 50/s", lambda a, s: observed(a, spikes=50, seed=s) / 0.5 - 1),
+    ):
+        found = [truth_again(t, seen=make(t.activity, s)) for t, s in zip(teachers, seeds, strict=True)]
+        print(f"From what was seen, {name}: " + ", ".join(f"{v:.3f}" for v in found), flush=True)
 
 
 def shares(seeds: range) -> None:
@@ -308,13 +334,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--methods", nargs="+", choices=(*METHODS, "told"), default=[*METHODS, "told"])
+    parser.add_argument("--smoothing", choices=("auto", "fixed"), default="auto", help="of noisy data")
     parser.add_argument("--data", choices=("clean", "observation", "poisson"))
     parser.add_argument("--only", choices=("regions", "shares", "matched", "speed", "reach"))
     chosen = parser.parse_args()
     peer = None if chosen.peer is None else load_peer(chosen.peer)
     seeds = range(chosen.first, chosen.first + chosen.seeds)
     parts = {
-        "regions": lambda: three_regions(seeds, peer, chosen.data, chosen.methods),
+        "regions": lambda: three_regions(
+            seeds, peer, chosen.data, chosen.methods, chosen.smoothing == "fixed"
+        ),
         "shares": lambda: shares(seeds),
         "matched": matched,
         "speed": lambda: speed(peer),

@@ -16,6 +16,8 @@ from nwb_rnn.models.rate import RateConfig, RateParameters
 _NUMBERS = ("time_constant", "bin_size")
 _NAMED = ("mask", "unit_sign", "unit_region", "activation", "output_names")
 HEADROOM = 0.95  # share of φ's range that the largest recorded rate takes where data are scaled
+NOISY_HEADROOM = 0.85  # of denoised data, whose largest rate is partly noise that φ⁻¹ would blow up
+PRESMOOTHING = 0.3  # of the time constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,9 @@ def scale_of(recorded: np.ndarray, mask: np.ndarray, config: RateConfig, ids: np
     """Where φ's range lies in the units of the recording, from the bins that were recorded.
 
     "auto" leaves data that lie inside the range as they are, shrinks data that mean to lie in (−1, 1) and
-    reach or pass its ends by one factor, and gives each unit its own range otherwise.
+    reach or pass its ends by one factor, and gives each unit its own range otherwise. Data smoothed with
+    "auto" keep further from the ends of tanh, and get one factor in either case: a range of its own would
+    blow up a unit that is mostly noise.
 
     Raises
     ------
@@ -44,18 +48,21 @@ def scale_of(recorded: np.ndarray, mask: np.ndarray, config: RateConfig, ids: np
     none = Scale(np.ones(units), np.zeros(units))
     low, high = seen.min(axis=0), seen.max(axis=0)
     tanh = config.activation == "tanh"
+    noisy = config.smoothing == "auto"
+    headroom = NOISY_HEADROOM if noisy else HEADROOM
+    largest = float(np.abs(seen).max())
     inside = bool((low > -1).all() and (high < 1).all()) if tanh else bool((low >= 0).all())
     signed = bool((low < 0).mean() > 0.5)
-    if config.scaling == "none" or (config.scaling == "auto" and tanh and inside and signed):
+    fits = inside and signed and not (noisy and largest > headroom)
+    if config.scaling == "none" or (config.scaling == "auto" and tanh and fits):
         if not inside:
             raise InputError(
                 f"the data reach from {low.min():g} to {high.max():g}, outside the range of "
                 f"{config.activation}: use scaling='auto' or 'unit'"
             )
         return none
-    largest = float(np.abs(seen).max())
     if config.scaling == "auto" and tanh and signed and largest < 2:
-        return Scale(np.full(units, largest / HEADROOM), np.zeros(units))
+        return Scale(np.full(units, largest / headroom), np.zeros(units))
     spread = high - low
     if not (spread > 0).all():
         flat = np.asarray(ids)[~(spread > 0)].tolist()
@@ -64,7 +71,8 @@ def scale_of(recorded: np.ndarray, mask: np.ndarray, config: RateConfig, ids: np
             "with units=[…], the ids of the others"
         )
     if tanh:
-        return Scale(spread / (2 * HEADROOM), (high + low) / 2)
+        widest = np.full(units, spread.max()) if noisy else spread
+        return Scale(widest / (2 * headroom), (high + low) / 2)
     return Scale(spread, np.minimum(low, 0.0))
 
 
@@ -75,8 +83,11 @@ def prepared(trials: xr.Dataset, config: RateConfig) -> xr.Dataset:
     ------
     InputError : counts without a smoothing width
     """
+    from nwb_rnn.recordings.denoising import denoise
     from nwb_rnn.recordings.smoothing import smooth, to_rates
 
+    if config.smoothing == "auto":
+        return denoise(trials, PRESMOOTHING * config.time_constant)
     if "counts" in trials:
         if config.smoothing is None:
             raise InputError(
@@ -114,7 +125,11 @@ def rate_data(trials: xr.Dataset, scale: Scale | None, config: RateConfig, alpha
     rates = np.where(mask[..., None], scale.rates(np.nan_to_num(recorded)), 0.0)
     if config.activation != "tanh":
         rates = np.maximum(rates, 0.0)
-    return RateData(rates, mask, inputs, alpha, config.activation), scale
+    error = None
+    if "smoothing_error" in trials.coords:
+        level, step = (trials[f"smoothing_{name}"].values for name in ("error", "step_error"))
+        error = np.sqrt((1 + config.gain**2) * level**2 + (step / alpha) ** 2) / scale.gain
+    return RateData(rates, mask, inputs, alpha, config.activation, error), scale
 
 
 def to_arrays(

@@ -108,17 +108,21 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
 
             - ridge: closed form on inverted rates; options penalty (λ, chosen by free run when None) and
               validation (share held out for that)
-            - unknown_input: ridge on one long recording of tanh units, with little observation noise (for
-              smoothed spikes use backprop), in which inputs that were not recorded
-              change the bias of each unit; the free run goes on with the last one. Weights within a region
-              have the variance gain²/units, those between regions one that is estimated, and so is the share
-              of tanh's range that each region takes; floor (least noise of a current, before α), iterations
+            - unknown_input: ridge on one long recording of tanh units, without noise or with
+              smoothing="auto" (with a fixed width it takes noise for inputs), in which inputs that were not
+              recorded change the bias of each unit; the free run goes on with the last one. Weights within
+              a region have the variance gain²/units, those between regions one that is estimated, and so is
+              the share of tanh's range that each region of clean data takes; floor (least noise of a
+              current, before α; from the error of the smoothing when None), iterations
             - convex: reweighted one-step fit; penalty, validation, iterations, limit
             - rls: FORCE; passes, start_variance, substeps, noise
             - full_force: `unrecorded` units with a readout; passes, drive, start_variance, settle
             - backprop: through time with teacher forcing, from a ridge fit; penalty, and the fields of
               `nwb_rnn.fitting.backprop.BackpropOptions`
-            - auto: ridge, then backprop where that makes the free run on held-out data better
+            - auto: of one recording of tanh units without masks or signs unknown_input, unless ridge runs
+              clearly better (by 0.25 of the variance) through the last part of it, fitted without that;
+              otherwise ridge, then backprop where that makes the free run on held-out data better.
+              `data_description["chosen"]` names what was taken
             - performance: outputs match `targets` and the recorded units match their activity, the others
               are free (after Salatiello & Giese 2020). With optimiser="backprop" the fields of
               `nwb_rnn.fitting.performance.PerformanceOptions`, among them output_weight and activity_weight;
@@ -152,6 +156,8 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         self.history = solver.history
         self.data_description = matching.describe(trials, data.inputs.shape[2])
         self.data_description |= {"smoothing": given.attrs.get("smoothing", ""), "method": method}
+        if solver.chosen:
+            self.data_description["chosen"] = solver.chosen
         if wanted is not None:
             self.data_description |= {"output_names": list(wanted.names), "targets": chosen}
         units = len(self.parameters.unit_bias)
@@ -195,6 +201,36 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
         seed = self.config.seed if seed is None else seed
         ran = rate_runs.free(p, data, warm_up, p.noise if noise else 0.0, seed)
         return self._labelled(*ran, data.mask, trials, {"kind": "free run", "warm_up": warm_up})
+
+    def forecast(
+        self,
+        trials: xr.Dataset,
+        bins: int,
+        inputs: np.ndarray | None = None,
+        noise: bool = False,
+        seed: int | None = None,
+    ) -> xr.Dataset:
+        """Run on from the last recorded bin of each trial, of which nothing later is known.
+
+        Parameters
+        ----------
+        bins : how many, after the last recorded one
+        inputs : (trial, bins, input) from the last recorded bin on; needed by a network with inputs
+
+        Returns
+        -------
+        Dataset shaped like trials, as of `simulate`: `signal`, `mask` and the currents as `latents`; time, s,
+        counts from the end of the last recorded bin
+        """
+        p, data = self.parameters, self._data(trials)
+        inputs = rate_runs.future_inputs(p, len(data.mask), bins, inputs)
+        seed = self.config.seed if seed is None else seed
+        currents = rate_runs.onward(p, data, inputs, p.noise if noise else 0.0, seed)
+        observed = recorded_rates(p, data.activation, currents)
+        time, inside = (np.arange(bins) + 0.5) * p.bin_size, np.ones(currents.shape[:2], dtype=bool)
+        ids = self.data_description.get("unit_ids", np.arange(observed.shape[2]))
+        attrs = {"bin_size": p.bin_size, "align_to": "last recorded bin", "seed": seed, "source": "forecast"}
+        return posterior.simulated_dataset("signal", observed, currents, inside, time, inputs, ids, attrs)
 
     def simulate(
         self,

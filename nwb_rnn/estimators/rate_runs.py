@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from nwb_rnn.errors import InputError
 from nwb_rnn.estimators import rate_arrays
 from nwb_rnn.fitting.free_run import explained_variance, free_run_score, starting_states
 from nwb_rnn.fitting.rate_data import RateData, Targets
@@ -30,6 +31,35 @@ def free(
     before, _ = forced_run(p, data.activation, data.rates[:, span], data.mask[:, span], data.inputs)
     currents = np.concatenate([before, after[:, 1:]], axis=1)
     return currents, recorded_rates(p, data.activation, currents)
+
+
+def onward(
+    p: RateParameters, data: RateData, inputs: np.ndarray, noise: np.ndarray | float, seed: int
+) -> np.ndarray:
+    """Currents (B, bins, N) after the last recorded bin of each trial; inputs (B, bins, U) from it on."""
+    currents, _ = held(p, data)
+    last = data.mask.shape[1] - 1 - data.mask[:, ::-1].argmax(axis=1)
+    start = currents[np.arange(len(last)), last]
+    given = np.concatenate([inputs, inputs[:, -1:]], axis=1)
+    return free_run(p, data.activation, start, given, noise, np.random.default_rng(seed))[:, 1:]
+
+
+def future_inputs(p: RateParameters, trials: int, bins: int, inputs: np.ndarray | None) -> np.ndarray:
+    """(B, bins, U), checked.
+
+    Raises
+    ------
+    InputError : no inputs for a network that has some, or of another shape
+    """
+    wanted = (trials, bins, p.input_weights.shape[1])
+    if bins < 1:
+        raise InputError(f"bins={bins} must be at least 1")
+    found = np.zeros(wanted) if inputs is None and wanted[2] == 0 else np.asarray(inputs, dtype=float)
+    if found.shape != wanted:
+        raise InputError(
+            f"inputs has shape {found.shape}; this forecast needs (trial, bins, input) = {wanted}"
+        )
+    return found
 
 
 def scores(

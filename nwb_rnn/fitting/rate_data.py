@@ -26,6 +26,8 @@ class RateData:
     inputs : (B, T, U); U may be 0
     alpha : Δ/τ
     activation : φ
+    error : (D,) standard deviation that noise left in smoothed rates makes in d_t − J r_t at slope 1, with J
+        of the gain in the configuration; None where unknown
     """
 
     rates: np.ndarray
@@ -33,6 +35,7 @@ class RateData:
     inputs: np.ndarray
     alpha: float
     activation: str
+    error: np.ndarray | None = None
 
     def select(self, trials: np.ndarray) -> RateData:
         """Some of the trials; also the same trial more than once."""

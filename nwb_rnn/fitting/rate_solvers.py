@@ -22,6 +22,7 @@ from nwb_rnn.models.rate import RateConfig, RateParameters, currents_of, forced_
 RATE_METHODS = ("auto", "ridge", "unknown_input", "convex", "rls", "full_force", "backprop", "performance")
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 _VALIDATION_RUNS = 3
+_TOLERATED = 0.25  # what unknown inputs may lose on the bins held out, by which the λ of ridge was chosen
 
 
 @dataclass(eq=False)
@@ -36,6 +37,7 @@ class Solver:
     targets : of the outputs, for "performance"
     regions : (D,) names of the recorded units' regions, for "unknown_input"
     history : a row for each check
+    chosen : the method that "auto" settled for
     """
 
     data: RateData
@@ -48,6 +50,7 @@ class Solver:
     targets: Targets | None = None
     regions: np.ndarray | None = None
     history: list[dict] = field(default_factory=list)
+    chosen: str = ""
 
     def __post_init__(self):
         self.began = time.perf_counter()
@@ -79,17 +82,20 @@ class Solver:
         return self._linear(self.data, float(penalty), "ridge")
 
     def _unknown_input(self) -> RateParameters:
-        from nwb_rnn.fitting.unknown_input import fit_unknown_input
-
         if self.config.unrecorded or not self.constraints.is_free:
             raise InputError("method='unknown_input' knows no unrecorded units, masks or signs; use ridge")
-        taken = self._take(floor=0.005, iterations=12)
-        found = fit_unknown_input(self.data, self.regions, self.config.gain, **taken)
+        taken = self._take(floor=None, iterations=12)
+        return self._with_unknown_input(self.data, **taken)[0]
+
+    def _with_unknown_input(self, data: RateData, **taken) -> tuple[RateParameters, np.ndarray]:
+        """The network, and the (D,) factor of the rates that its range asks for."""
+        from nwb_rnn.fitting.unknown_input import fit_unknown_input
+
+        found = fit_unknown_input(data, self.regions, self.config.gain, **taken)
         for number, likelihood in enumerate(found.log_likelihood):
             self._note(number + 1, likelihood, None)
-        blank = self._blank()
-        return replace(
-            blank,
+        network = replace(
+            self._blank(),
             recurrent_weights=found.recurrent,
             input_weights=found.inputs,
             unit_bias=found.bias,
@@ -97,6 +103,7 @@ class Solver:
             rate_gain=self.rate_gain / found.share,
             initial_state=found.start,
         )
+        return network, found.share
 
     def _convex(self) -> RateParameters:
         taken = self._take(penalty=None, validation=0.2, iterations=30, limit=1.0)
@@ -185,7 +192,8 @@ class Solver:
         return self._noisy(found, self.data, None, None)
 
     def _auto(self) -> RateParameters:
-        """Closed form with λ by free run, then backprop where that helps the free run on held-out data."""
+        """Closed form with λ by free run; then unknown inputs unless the free run on held-out data is clearly
+        worse, else backprop where it is better."""
         share = self.options.pop("validation", 0.2)
         penalty = self.options.pop("penalty", None)
         if penalty is None:
@@ -193,16 +201,32 @@ class Solver:
         fit, held = self._split(share)
         before = self._linear(fit, penalty, "ridge")
         score = self._validated(before, held)
+        if self._may_hear_inputs():
+            whole, factor = self._with_unknown_input(self.data)
+            part, _ = self._with_unknown_input(fit, iterations=8, share=factor)
+            gained = self._validated(part, replace(held, rates=held.rates * factor)) - score
+            self._note(len(self.history) + 1, score + gained, score + gained)
+            if gained > -_TOLERATED:
+                self.chosen = "unknown_input"
+                return whole
         options = dict(self.options)
         repaired = self._trained(fit, before, held)
         gained = self._validated(repaired, held) - score
         start = self._linear(self.data, penalty, "ridge")
+        self.chosen = "ridge"
         if gained <= 0.005 and self.config.rank is None:
             return start
-        self.options = options
+        self.options, self.chosen = options, "backprop"
         return self._trained(self.data, start, None)
 
     # parts -------------------------------------------------------------------------------------------
+
+    def _may_hear_inputs(self) -> bool:
+        """Whether `unknown_input` can be had of these data."""
+        c, seen = self.config, self.data.mask[0].nonzero()[0]
+        plain = not c.unrecorded and c.rank is None and self.constraints.is_free and c.activation == "tanh"
+        alone = len(self.data.mask) == 1 and seen[-1] - seen[0] + 1 == len(seen)
+        return plain and alone and len(seen) >= 20
 
     def _take_start(self) -> RateParameters:
         share = self.options.pop("validation", 0.2)

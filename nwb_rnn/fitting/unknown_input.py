@@ -14,6 +14,11 @@ s², q_t, and the variance of weights between regions maximise the likelihood of
 θ ← θ · (its part of |a|²)/(its part of tr P), with s kept from falling below a floor. Within a region of n
 units V = gain²/n. The free run goes on with the last b.
 
+Noise that smoothing left in the rates is no white noise in d: it changes as slowly as the activity, and b
+would take it for input. So the floor is `FLOOR` in clean data, and in smoothed data as much as `PERSISTENCE`
+times the standard deviation that the smoothing's error makes in d − J r: white noise with about the same
+part at the frequencies of the activity.
+
 Where rates saturate, the share of φ's range that a recording takes decides its currents. It is the factor
 f of r = f · recorded that maximises the same likelihood with the Jacobian, Σ log dx/d(recorded).
 """
@@ -30,6 +35,9 @@ from nwb_rnn.fitting.rate_data import RateData
 from nwb_rnn.models.rate import EDGE
 
 INPUT_VARIANCE = 1.0  # of W
+FLOOR = 0.005
+VISIBLE = 0.05  # floor above which noise hides the share of the range
+PERSISTENCE = 12.0
 _SMALLEST = 1e-12
 _DISTANCES = (0.03, 0.01, 0.003, 0.001, 0.0003)  # of the largest rate from 1
 
@@ -78,7 +86,12 @@ class UnknownInput:
 
 
 def fit_unknown_input(
-    data: RateData, regions: np.ndarray | None, gain: float, floor: float, iterations: int
+    data: RateData,
+    regions: np.ndarray | None,
+    gain: float,
+    floor: float | None = None,
+    iterations: int = 12,
+    share: np.ndarray | None = None,
 ) -> UnknownInput:
     """Fit one recording.
 
@@ -87,8 +100,9 @@ def fit_unknown_input(
     data : one trial of tanh units without gaps
     regions : (D,) names; one region where None
     gain : g, V = g²/n within a region of n units
-    floor : least s
+    floor : least s; from the error of the smoothing, and at least `FLOOR`, where None
     iterations : of the fixed point
+    share : (D,) factor of the rates; where None it is found in clean data, and 1 in data with noise
 
     Raises
     ------
@@ -101,7 +115,7 @@ def fit_unknown_input(
             f"method='unknown_input' follows an input through one recording; these are {len(data.mask)} "
             "trials: use ridge"
         )
-    if not floor > 0 or int(iterations) < 2:
+    if not (floor is None or floor > 0) or int(iterations) < 2:
         raise InputError(f"floor={floor} must be positive, iterations={iterations} at least 2")
     seen = data.mask[0].nonzero()[0]
     if len(seen) < 3 or seen[-1] - seen[0] + 1 != len(seen):
@@ -109,24 +123,39 @@ def fit_unknown_input(
     rates, inputs = data.rates[0, seen], data.inputs[0, seen]
     units, columns = rates.shape[1], inputs.shape[1]
     names = np.zeros(units) if regions is None else np.asarray(regions)
-    share, joined = np.empty(units), np.empty((units, units + columns))
+    factor, joined = np.ones(units), np.empty((units, units + columns))
     bias, noise, likelihood = np.empty(units), np.empty(units), []
+    least = floors(data, rates, names) if floor is None else dict.fromkeys(names.tolist(), floor)
     variance = {name: gain**2 / np.sum(names == name) for name in dict.fromkeys(names.tolist())}
     for name, size in variance.items():
         own = names == name
-        share[own] = share_of_range(rates[:, own], inputs, data.alpha, size, floor)
-    scaled = np.clip(share * rates, -1 + EDGE, 1 - EDGE)
+        if share is not None:
+            factor[own] = share[own]
+        elif data.error is None or least[name] <= VISIBLE:
+            factor[own] = share_of_range(rates[:, own], inputs, data.alpha, size, least[name])
+    scaled = np.clip(factor * rates, -1 + EDGE, 1 - EDGE)
     regressors = np.concatenate([scaled[:-1], inputs[:-1]], axis=1)
     for name, size in variance.items():
         own = names == name
         prior = np.concatenate([np.where(own, size, 1e-3 * size), np.full(columns, INPUT_VARIANCE)])
         between = np.concatenate([~own, np.zeros(columns, dtype=bool)])
         wanted = targets(scaled[:, own], data.alpha)
-        walk = random_walk_ridge(regressors, wanted, prior, between, floor, iterations)
-        joined[own], bias[own], noise[own] = walk.weights, walk.bias[-1], data.alpha * walk.noise
+        walk = random_walk_ridge(regressors, wanted, prior, between, least[name], iterations)
+        joined[own], bias[own] = walk.weights, walk.bias[-1]
+        left = wanted - regressors @ walk.weights.T - walk.bias
+        noise[own] = data.alpha * np.sqrt(np.mean(left**2))
         likelihood.append(walk.log_likelihood)
     start = np.arctanh(scaled[0])
-    return UnknownInput(joined[:, :units], joined[:, units:], bias, noise, share, start, likelihood)
+    return UnknownInput(joined[:, :units], joined[:, units:], bias, noise, factor, start, likelihood)
+
+
+def floors(data: RateData, rates: np.ndarray, names: np.ndarray) -> dict[str, float]:
+    """Least s of each region, of rates (T, D)."""
+    if data.error is None:
+        return dict.fromkeys(names.tolist(), FLOOR)
+    slope = np.mean(1 / (1 - np.clip(rates, -1 + EDGE, 1 - EDGE) ** 2), axis=0)
+    size = (PERSISTENCE * slope * data.error) ** 2
+    return {name: max(FLOOR, float(np.sqrt(size[names == name].mean()))) for name in set(names.tolist())}
 
 
 def random_walk_ridge(

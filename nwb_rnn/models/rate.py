@@ -44,8 +44,9 @@ class RateConfig:
     dale : every unit excites or inhibits all others: signs are given as `unit_sign`, or drawn
     excitatory : share of excitatory units where signs are drawn
     gain : g of the random weights that unrecorded units, RLS and full-FORCE start from
-    smoothing : s, standard deviation of the Gaussian that turns spike counts (or a signal) into rates; None
-        for data that are rates already
+    smoothing : s, standard deviation of the Gaussian that turns spike counts (or a signal) into rates; "auto"
+        for `nwb_rnn.recordings.denoising`, which estimates noise and widths and is meant for smooth activity
+        with noise that is new in every bin; None for data that are rates already
     scaling : "auto", "none" (the data are in φ's range) or "unit" (each unit's own range)
     region_column : column of the units that names their region
     seed : of all random numbers
@@ -60,7 +61,7 @@ class RateConfig:
     dale: bool = False
     excitatory: float = 0.5
     gain: float = 1.5
-    smoothing: float | None = None
+    smoothing: float | str | None = None
     scaling: str = "auto"
     region_column: str | None = None
     seed: int = 0
@@ -80,8 +81,14 @@ class RateConfig:
             raise InputError(f"unrecorded={self.unrecorded!r} must be a whole number of units, 0 or more")
         if self.rank is not None and (int(self.rank) != self.rank or self.rank < 1):
             raise InputError(f"rank={self.rank!r} must be a whole number of at least 1, or None")
-        if self.smoothing is not None and not self.smoothing > 0:
-            raise InputError(f"smoothing={self.smoothing!r} must be a positive number of seconds, or None")
+        if isinstance(self.smoothing, str):
+            known = self.smoothing == "auto"
+        else:
+            known = self.smoothing is None or self.smoothing > 0
+        if not known:
+            raise InputError(
+                f"smoothing={self.smoothing!r} must be a positive number of seconds, 'auto', or None"
+            )
         if not 0 < self.excitatory < 1:
             raise InputError(f"excitatory={self.excitatory!r} is a share of units between 0 and 1")
 

@@ -106,6 +106,36 @@ def test_factors_of_a_low_rank_matrix_under_dales_law_make_it_again():
     assert np.linalg.norm(left @ right - truth) < 0.02 * np.linalg.norm(truth)
 
 
+def test_a_forecast_goes_on_from_the_last_recorded_bin_and_knows_nothing_later():
+    """A network that is known exactly, without noise: its forecasts are what it did next."""
+    teacher = random_teacher(units=20, samples=200, noise=0.0, seed=2, gain=1.5, time_constant=0.1)
+    exact = nr.RateRNN.from_arrays(
+        recurrent_weights=teacher.recurrent_weights, time_constant=0.1, bin_size=0.01
+    )
+    trials = trials_of(teacher.activity, segments=2)
+    trials["mask"][1, 60:] = False
+    trials["signal"][1, 60:] = 0.9  # not recorded, so not looked at
+    ahead = exact.forecast(trials, 30)
+    np.testing.assert_allclose(ahead.signal[0], teacher.activity[100:130], atol=1e-6)
+    np.testing.assert_allclose(ahead.signal[1], teacher.activity[160:190], atol=1e-6)
+    assert ahead.mask.all() and ahead.sizes["time"] == 30
+    with pytest.raises(InputError, match="inputs has shape"):
+        exact.forecast(trials, 30, inputs=np.zeros((2, 30, 1)))
+    with pytest.raises(InputError, match="at least 1"):
+        exact.forecast(trials, 0)
+
+
+def test_a_forecast_hears_its_inputs():
+    exact = nr.RateRNN.from_arrays(
+        recurrent_weights=np.zeros((1, 1)), input_weights=np.ones((1, 1)), time_constant=0.1, bin_size=0.01
+    )
+    trials = trials_of(np.zeros((5, 1)))
+    trials["inputs"] = (("trial", "time", "input"), np.zeros((1, 5, 1)))
+    inputs = np.array([1.0, 0.0, 2.0])[None, :, None]
+    made = exact.forecast(trials, 3, inputs).latents.values[0, :, 0]
+    np.testing.assert_allclose(made, [0.1, 0.09, 0.281])
+
+
 def test_the_three_region_teacher_runs_on_in_time():
     teacher = three_region_teacher(seed=1)
     assert teacher.activity.shape == (1201, 300)

@@ -1,11 +1,21 @@
 """Ridge with unknown inputs: the regression against dense algebra, and a known network that hears a jump."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import nwb_rnn as nr
 from nwb_rnn.errors import InputError
-from nwb_rnn.fitting.unknown_input import _inverse_bands, random_walk_ridge, share_of_range
+from nwb_rnn.fitting.rate_data import RateData
+from nwb_rnn.fitting.unknown_input import (
+    FLOOR,
+    PERSISTENCE,
+    _inverse_bands,
+    floors,
+    random_walk_ridge,
+    share_of_range,
+)
 from nwb_rnn.teachers.three_region import simulate_currents
 from tests.estimators.rate_cases import trials_of
 
@@ -77,6 +87,43 @@ def test_free_run_after_a_jump_is_better_than_that_of_ridge():
     assert scores["unknown_input"] > scores["ridge"]
     found = model.parameters.recurrent_weights
     assert np.corrcoef(found.ravel(), weights.ravel())[0, 1] > 0.9
+
+
+def test_noise_is_smoothed_away_first_and_raises_the_floor():
+    """With noise of 0.1 seen in every bin: forecasts from what was seen, against the clean rates."""
+    rates, *_ = jumping()
+    seen = trials_of(rates + 0.1 * np.random.default_rng(0).standard_normal(rates.shape))
+    left = {}
+    for smoothing in (0.02, "auto"):
+        model = nr.RateRNN(smoothing=smoothing).fit(seen.isel(time=slice(0, 640)), "unknown_input")
+        ahead = model.forecast(seen.isel(time=slice(0, 640)), 160).signal.values[0]
+        left[smoothing] = np.mean((ahead - rates[640:]) ** 2) / rates[640:].var()
+    assert left["auto"] < 0.5 * left[0.02]
+    assert left["auto"] < 0.3
+
+
+def test_floor_is_that_of_clean_data_without_noise_and_grows_with_its_error():
+    rates = np.zeros((50, 4))
+    names = np.array(["A", "A", "B", "B"])
+    made = {"rates": rates[None], "mask": np.ones((1, 50), bool), "inputs": np.zeros((1, 50, 0))}
+    clean = RateData(**made, alpha=0.1, activation="tanh")
+    assert floors(clean, rates, names) == {"A": FLOOR, "B": FLOOR}
+    noisy = replace(clean, error=np.array([0.0, 0.0, 0.03, 0.04]))
+    assert floors(noisy, rates, names)["A"] == FLOOR
+    assert floors(noisy, rates, names)["B"] == pytest.approx(PERSISTENCE * np.sqrt((0.03**2 + 0.04**2) / 2))
+
+
+def test_auto_takes_unknown_inputs_where_they_help_and_not_where_noise_is_taken_for_them():
+    rates, *_ = jumping()
+    auto = nr.RateRNN().fit(trials_of(rates[:640]), "auto", iterations=5)
+    assert auto.data_description["chosen"] == "unknown_input"
+    same = nr.RateRNN().fit(trials_of(rates[:640]), "unknown_input")
+    np.testing.assert_array_equal(auto.parameters.recurrent_weights, same.parameters.recurrent_weights)
+    noisy = trials_of(rates[:640] + 0.1 * np.random.default_rng(0).standard_normal((640, 20)))
+    other = nr.RateRNN(smoothing=0.05).fit(noisy, "auto", iterations=5)
+    validated = [row["validation"] for row in other.history if row["validation"] is not None]
+    assert validated[6] < max(validated[:6]) - 0.25  # six λ of ridge, then unknown inputs
+    assert other.data_description["chosen"] in ("ridge", "backprop")
 
 
 @pytest.mark.parametrize(
