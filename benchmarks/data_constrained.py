@@ -7,8 +7,9 @@ those of the processor. NWB_RNN_DATA names the folder with m1_reach.
 The fits are told the regions and not the inputs to two of them, except in the column "told": unknown_input
 with the drive's own components as inputs. "Truth" is our teacher itself, run on from its own state with its
 inputs and new noise of 0.01 in each step: what can be reached; "from what was seen" starts it from the last
-noisy state, smoothed. ``--first 10`` takes other draws (pilots). Every fit and every start of a free run sees the
-first 80 % alone. Noisy data are smoothed with smoothing="auto", or ``--smoothing fixed`` with 20 and 50 ms.
+noisy state, smoothed. ``--first 10`` takes other draws (pilots). Every fit and every start of a free run
+sees the first 80 % alone. Noisy data are smoothed with smoothing="auto", or ``--smoothing fixed`` with 20 and
+50 ms.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def held_out(
 def truth_again(teacher: RateTeacher, noise: float = 0.01, seen: np.ndarray | None = None) -> float:
     """Explained variance of the teacher itself, on from its own state with new noise; mean of five runs.
 
-    With `seen` (T, N), activity with noise, it starts from the last state of the first 80 % of that, smoothed.
+    With `seen` (T, N), activity with noise, it starts from the last state of the first 80 % of it, smoothed.
     """
     cut, alpha, found = int(0.8 * len(teacher.rates)), teacher.bin_size / teacher.time_constant, []
     scale = np.abs(teacher.rates / np.where(teacher.activity == 0, 1, teacher.activity)).max(axis=0)

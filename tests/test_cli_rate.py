@@ -17,9 +17,18 @@ def session_file(tmp_path_factory):
     return path
 
 
-def test_a_network_of_the_recorded_units_is_fitted_and_written(session_file, tmp_path):
+@pytest.mark.parametrize("smoothing", [0.03, "auto"])
+def test_a_network_of_the_recorded_units_is_fitted_and_written(session_file, tmp_path, smoothing):
     path = tmp_path / "rates.nwb"
-    arguments = ("--method=ridge", "--zero-diagonal", "--time-constant=0.05", "--seed=3", "--output", path)
+    arguments = (
+        f"--smoothing={smoothing}",
+        "--method=ridge",
+        "--zero-diagonal",
+        "--time-constant=0.05",
+        "--seed=3",
+        "--output",
+        path,
+    )
     said = run("fit", session_file, *COMMON, *arguments)
     steps = [line.split()[0] for line in said.splitlines() if line and not line.startswith(" ")]
     assert steps == ["read", "aligned", "fitted", "inferred", "dynamics", "wrote", "validated"]
@@ -27,6 +36,7 @@ def test_a_network_of_the_recorded_units_is_fitted_and_written(session_file, tmp
     model = nr.load(path)
     assert isinstance(model, nr.RateRNN)
     assert (np.diag(model.parameters.recurrent_weights) == 0).all()
+    assert model.config.smoothing == smoothing
     assert model.config.activation == "tanh" and model.config.seed == 3
     assert model.config.time_constant == 0.05 and model.data_description["method"] == "ridge"
     trials = nr.read(session_file).align("start_time", until="stop_time", bin_size=0.01)
@@ -77,6 +87,7 @@ def test_all_behaviour_and_units_that_never_change(session_file, tmp_path):
         (("--model=rate", "--rank=3"), "--rank only go with --model=low-rank", 2),
         (("--method=ridge",), "--method only go with --model=rate", 2),
         (("--model=rate",), "--smoothing", 1),
+        (("--model=rate", "--smoothing=wide"), "neither a number", 2),
         (("--model=rate", "--smoothing=0.03", "--targets=nothing"), "nothing", 1),
         (("--model=rate", "--targets=hand_velocity", "--method=ridge"), "means --method=performance", 1),
         (("--model=rate", "--smoothing=0.03", "--method=performance"), "targets=", 1),

@@ -35,6 +35,21 @@ class Column(click.ParamType):
         return int(text) if text.lstrip("-").isdigit() else text
 
 
+class Width(click.ParamType):
+    """Seconds, or "auto"."""
+
+    name = "s or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """0.05 for "0.05", "auto" for "auto"."""
+        if value == "auto":
+            return "auto"
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number of seconds nor 'auto'", param, ctx)
+
+
 def together(*decorators: Callable) -> Callable:
     """Several click options as one decorator, in this order."""
 
@@ -104,7 +119,11 @@ rate = together(
         "--optimiser", type=click.Choice(["backprop", "rls"]), help="Of --targets.  [default: backprop]"
     ),
     click.option("--regions", metavar="COLUMN", help="Column of the units that names their region (rate)."),
-    click.option("--smoothing", type=float, help="Standard deviation, s, that makes rates of spikes (rate)."),
+    click.option(
+        "--smoothing",
+        type=Width(),
+        help="Standard deviation, s, that makes rates of spikes, or 'auto' (rate).",
+    ),
     click.option("--time-constant", type=float, help="Of the units, s (rate).  [default: 0.1]"),
     click.option("--unrecorded", type=click.IntRange(0), help="Units beside the recorded ones (rate)."),
     click.option("--dale", is_flag=True, help="Each unit excites or inhibits all others (rate)."),

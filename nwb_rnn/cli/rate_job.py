@@ -86,7 +86,7 @@ def run(job: Job, say: Callable[[str], None]) -> Path:
     recording, trials, output, _ = steps.begin(job, say)
     if "counts" in trials and "smoothing" not in job.network:
         raise InputError(
-            "a rate network is fitted to rates: say --smoothing=0.05 (s) to make rates of spikes"
+            "a rate network is fitted to rates: say --smoothing=0.05 (s), or auto, to make rates of spikes"
         )
     fitted, held_out = steps.split(trials, job.validation_fraction, int(job.network.get("seed", 0)))
     still = steady(fitted)

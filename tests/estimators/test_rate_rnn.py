@@ -112,7 +112,7 @@ def test_a_forecast_goes_on_from_the_last_recorded_bin_and_knows_nothing_later()
     exact = nr.RateRNN.from_arrays(
         recurrent_weights=teacher.recurrent_weights, time_constant=0.1, bin_size=0.01
     )
-    trials = trials_of(teacher.activity, segments=2)
+    trials = trials_of(teacher.activity.copy(), segments=2)
     trials["mask"][1, 60:] = False
     trials["signal"][1, 60:] = 0.9  # not recorded, so not looked at
     ahead = exact.forecast(trials, 30)
