@@ -15,7 +15,8 @@ written out: with e_t = ∂L/∂r_t,
     ∂L/∂x_0 = Σ_trials δ_0
 
 The paper beyond its abstract was not at hand; these choices are ours: squared errors, Adam on all weights at
-once, a common starting state that is learned, and a random network as the start.
+once, a common starting state that is learned, noise in the state while training, and the start: a random
+network, or that of `performance_start`.
 """
 
 from __future__ import annotations
@@ -95,6 +96,9 @@ class PerformanceOptions:
     iterations : gradient steps, on all trials each
     learning_rate : of Adam; it falls to a twentieth along a cosine
     clip_norm : largest norm of the gradient
+    state_noise : standard deviation of what is added to each current in each step of training, drawn anew for
+        every gradient; what is learned then withstands pushes
+    seed : of the noise
     """
 
     output_weight: float = 1.0
@@ -102,6 +106,8 @@ class PerformanceOptions:
     iterations: int = 500
     learning_rate: float = 3e-3
     clip_norm: float = 1.0
+    state_noise: float = 0.0
+    seed: int = 0
 
     def __post_init__(self):
         weights = (self.output_weight, self.activity_weight)
@@ -112,6 +118,8 @@ class PerformanceOptions:
             )
         if int(self.iterations) < 1 or not self.learning_rate > 0 or not self.clip_norm > 0:
             raise InputError("iterations must be at least 1, learning_rate and clip_norm positive")
+        if not (np.isfinite(self.state_noise) and self.state_noise >= 0):
+            raise InputError(f"state_noise={self.state_noise}: expected a number of at least 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +139,17 @@ class PerformanceNetwork:
     activation: str
     history: tuple[dict, ...] = ()
 
-    def run(self, inputs: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-        """(B, T, N) currents without noise, from `start` (B, N) or the learned starting state."""
+    def run(
+        self,
+        inputs: np.ndarray,
+        start: np.ndarray | None = None,
+        noise: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> np.ndarray:
+        """(B, T, N) currents from `start` (B, N) or the learned starting state; noise needs `rng`."""
         p = self.parameters
         first = np.repeat(p.initial_state[None], len(inputs), axis=0) if start is None else start
-        return free_run(p, self.activation, first, inputs)
+        return free_run(p, self.activation, first, inputs, noise, rng)
 
     def outputs(self, currents: np.ndarray) -> np.ndarray:
         """(..., M) y of (..., N) currents."""
@@ -153,8 +167,9 @@ def random_network(
     gain: float = 1.2,
     constraints: Constraints | None = None,
     seed: int = 0,
+    input_gain: float = 1.0,
 ) -> PerformanceNetwork:
-    """Where training starts: J ~ N(0, gain²/N) with signs and zeros of `constraints`, W ~ N(0, 1), no output.
+    """J ~ N(0, gain²/N) with signs and zeros of `constraints`, W ~ N(0, input_gain²), and no output.
 
     Parameters
     ----------
@@ -175,7 +190,7 @@ def random_network(
     weights = gain / np.sqrt(units) * rng.standard_normal((units, units))
     parameters = RateParameters(
         recurrent_weights=weights if constraints is None else constraints.signed(weights),
-        input_weights=rng.standard_normal((units, inputs)),
+        input_weights=input_gain * rng.standard_normal((units, inputs)),
         unit_bias=np.zeros(units),
         time_constant=time_constant,
         bin_size=bin_size,
@@ -207,14 +222,18 @@ def shares_left(network: PerformanceNetwork, data: PerformanceData) -> tuple[flo
 
 
 def loss_and_gradient(
-    network: PerformanceNetwork, data: PerformanceData, options: PerformanceOptions
+    network: PerformanceNetwork,
+    data: PerformanceData,
+    options: PerformanceOptions,
+    rng: np.random.Generator | None = None,
 ) -> tuple[tuple[float, float], dict[str, np.ndarray]]:
     """The two shares (outputs, activity), and ∂L/∂ of everything learned, by name.
 
-    A term with weight 0 is still reported; a term without targets is 0.
+    A term with weight 0 is still reported; a term without targets is 0. The noise comes from `rng`; there is
+    none without it.
     """
     p, alpha = network.parameters, network.parameters.alpha
-    x = network.run(data.inputs, starting_currents(network, data))
+    x = network.run(data.inputs, starting_currents(network, data), options.state_noise, rng)
     rates, slopes = rates_of(x, network.activation), slopes_of(x, network.activation)
     wrong, off = _missed(network, data, rates)
     spread, active = _variations(data)
@@ -268,11 +287,11 @@ def fit_performance(
     values |= {"output_weights": np.array(start.output_weights), "output_bias": np.array(start.output_bias)}
     mean = {name: np.zeros_like(value) for name, value in values.items()}
     square = {name: np.zeros_like(value) for name, value in values.items()}
-    history, began = [], time.perf_counter()
+    history, began, rng = [], time.perf_counter(), np.random.default_rng(options.seed)
     for n in range(options.iterations):
         network = _with(start, values)
         with np.errstate(over="ignore", invalid="ignore"):
-            shares, gradient = loss_and_gradient(network, data, options)
+            shares, gradient = loss_and_gradient(network, data, options, rng)
         loss = options.output_weight * shares[0] + options.activity_weight * shares[1]
         norm = np.sqrt(sum(np.sum(g**2) for g in gradient.values()))
         if not np.isfinite(loss + norm):

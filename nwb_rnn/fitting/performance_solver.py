@@ -20,10 +20,12 @@ from nwb_rnn.fitting.performance import (
     random_network,
 )
 from nwb_rnn.fitting.performance_rls import RLSOptions, fit_performance_rls
+from nwb_rnn.fitting.performance_start import recorded_start
 from nwb_rnn.fitting.rate_data import RateData, Targets
 from nwb_rnn.models.rate import RateConfig, RateParameters
 
 OPTIMISERS = ("backprop", "rls")
+STARTS = ("recorded", "random")
 
 
 def train(
@@ -39,7 +41,8 @@ def train(
     Parameters
     ----------
     data : recorded rates in φ's range; their units come first in the network
-    options : `optimiser`, and the fields of `PerformanceOptions` (backprop) or `RLSOptions` (rls)
+    options : `optimiser`, `input_gain` (size of random W), and the fields of `PerformanceOptions` (backprop)
+        or `RLSOptions` (rls). For backprop also `start`: "random", or "recorded" (see `performance_start`)
 
     Raises
     ------
@@ -54,6 +57,10 @@ def train(
         raise InputError("method='performance' trains a full J; rank= is for method='backprop'")
     if not targets.mask.any():
         raise InputError("the targets are missing in every bin; check the behaviour and the window")
+    begin = options.pop("start", "random") if optimiser == "backprop" else "random"
+    if begin not in STARTS:
+        raise InputError(f"start={begin!r} is not known; choose from {', '.join(STARTS)}")
+    input_gain = options.pop("input_gain", 1.0)
     chosen = _options(optimiser, options, config)
     wanted = np.where(targets.mask[..., None], (targets.values - targets.level) / targets.size, 0.0)
     problem = PerformanceData(data.inputs, wanted, data.rates, targets.mask, data.mask, hold_start=True)
@@ -69,11 +76,14 @@ def train(
         config.gain,
         constraints,
         config.seed,
+        input_gain,
     )
     start = replace(start, parameters=start.parameters.with_weights(initial_state=_first(start, problem)))
     if isinstance(chosen, RLSOptions):
         found = fit_performance_rls(start, problem, chosen, constraints)
     else:
+        if begin == "recorded":
+            start = recorded_start(start, problem, chosen, constraints, config.seed)
         found = fit_performance(start, problem, chosen, constraints)
     parameters = found.parameters.with_weights(
         readout_weights=targets.size[:, None] * found.output_weights,
@@ -95,9 +105,9 @@ def _options(optimiser: str, given: dict, config: RateConfig) -> PerformanceOpti
     if unknown:
         raise InputError(
             f"fit does not know {', '.join(unknown)}; with optimiser={optimiser!r} it knows "
-            f"{', '.join(sorted(known))}"
+            f"{', '.join(sorted(known | ({'start'} if optimiser == 'backprop' else set()) | {'input_gain'}))}"
         )
-    return RLSOptions(**given, seed=config.seed) if optimiser == "rls" else PerformanceOptions(**given)
+    return kind(**given, seed=config.seed)
 
 
 def _first(network: PerformanceNetwork, data: PerformanceData) -> np.ndarray:
