@@ -139,17 +139,11 @@ class PerformanceNetwork:
     activation: str
     history: tuple[dict, ...] = ()
 
-    def run(
-        self,
-        inputs: np.ndarray,
-        start: np.ndarray | None = None,
-        noise: float = 0.0,
-        rng: np.random.Generator | None = None,
-    ) -> np.ndarray:
-        """(B, T, N) currents from `start` (B, N) or the learned starting state; noise needs `rng`."""
+    def run(self, inputs: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+        """(B, T, N) currents without noise, from `start` (B, N) or the learned starting state."""
         p = self.parameters
         first = np.repeat(p.initial_state[None], len(inputs), axis=0) if start is None else start
-        return free_run(p, self.activation, first, inputs, noise, rng)
+        return free_run(p, self.activation, first, inputs)
 
     def outputs(self, currents: np.ndarray) -> np.ndarray:
         """(..., M) y of (..., N) currents."""
@@ -216,7 +210,7 @@ def starting_currents(network: PerformanceNetwork, data: PerformanceData) -> np.
 
 def shares_left(network: PerformanceNetwork, data: PerformanceData) -> tuple[float, float]:
     """The share of the variance that a free run leaves of the outputs and of the recorded activity."""
-    rates = rates_of(network.run(data.inputs, starting_currents(network, data)), network.activation)
+    rates = _course(network, data)[1]
     pairs = zip(_missed(network, data, rates), _variations(data), strict=True)
     return tuple(float(np.sum(missed**2) / total) for missed, total in pairs)  # type: ignore[return-value]
 
@@ -233,8 +227,8 @@ def loss_and_gradient(
     none without it.
     """
     p, alpha = network.parameters, network.parameters.alpha
-    x = network.run(data.inputs, starting_currents(network, data), options.state_noise, rng)
-    rates, slopes = rates_of(x, network.activation), slopes_of(x, network.activation)
+    x, rates = _course(network, data, options.state_noise, rng)
+    slopes = 1 - rates**2 if network.activation == "tanh" else slopes_of(x, network.activation)
     wrong, off = _missed(network, data, rates)
     spread, active = _variations(data)
     shares = (float(np.sum(wrong**2) / spread), float(np.sum(off**2) / active))
@@ -259,6 +253,26 @@ def loss_and_gradient(
         "output_weights": wrong.reshape(-1, wrong.shape[2]).T @ rates.reshape(-1, units),
         "output_bias": wrong.sum(axis=(0, 1)),
     }
+
+
+def _course(
+    network: PerformanceNetwork,
+    data: PerformanceData,
+    noise: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(B, T, N) currents and rates; as `PerformanceNetwork.run`, with each rate computed once."""
+    p, phi = network.parameters, network.activation
+    heard = data.inputs @ p.input_weights.T + p.unit_bias
+    connections = np.ascontiguousarray(p.recurrent_weights.T)
+    x, rates = np.empty(heard.shape), np.empty(heard.shape)
+    now = starting_currents(network, data)
+    for t in range(x.shape[1]):
+        x[:, t], rates[:, t] = now, rates_of(now, phi)
+        now = (1 - p.alpha) * now + p.alpha * (rates[:, t] @ connections + heard[:, t])
+        if rng is not None and noise > 0:
+            now += noise * rng.standard_normal(now.shape)
+    return x, rates
 
 
 def fit_performance(

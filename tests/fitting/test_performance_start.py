@@ -96,7 +96,6 @@ def test_free_units_say_more_of_the_unrecorded_ones_than_the_recorded_units_do_n
         wanted = hidden[20:].reshape(1000, -1)
         return np.sum((wanted - test @ found) ** 2) / np.sum((wanted - wanted.mean(axis=0)) ** 2)
 
-    print(left(x), left(x[..., :6]))
     assert left(x) < 0.8 * left(x[..., :6])
 
 
