@@ -125,8 +125,10 @@ class RateRNN(Estimator[RateConfig, RateParameters]):
               `data_description["chosen"]` names what was taken
             - performance: outputs match `targets` and the recorded units match their activity, the others
               are free (after Salatiello & Giese 2020). With optimiser="backprop" the fields of
-              `nwb_rnn.fitting.performance.PerformanceOptions`, among them output_weight and activity_weight;
-              with optimiser="rls" those of `nwb_rnn.fitting.performance_rls.RLSOptions`
+              `nwb_rnn.fitting.performance.PerformanceOptions`, among them output_weight, activity_weight and
+              state_noise, and start: "random", or "recorded", in which unrecorded units carry what recorded
+              ones did (`nwb_rnn.fitting.performance_start`); with optimiser="rls" the fields of
+              `nwb_rnn.fitting.performance_rls.RLSOptions`. With both input_gain, the size of random W
 
         targets : for "performance": name of behaviour that the trials carry (align with behaviour=…), several
             names, "behaviour" for all of it, or an array (trial, time, output); bins where one is NaN do not

@@ -105,6 +105,36 @@ def test_dale_masks_and_zero_diagonal_hold_exactly(trials, optimiser):
     assert scores["free_run_output_r2"] > 0.95 and scores["free_run_r2"] > 0.95
 
 
+def test_the_start_from_recorded_units_needs_few_steps(trials):
+    """15 of 30 units without noise: what 300 steps reach from a random network (above) is there after 30."""
+    how = {"targets": ["muscles", "speed"], "iterations": 30, "learning_rate": 0.003}
+    scores = {
+        start: nr.RateRNN(unrecorded=25, seed=0).fit(trials, "performance", start=start, **how).score(trials)
+        for start in ("recorded", "random")
+    }
+    assert scores["recorded"]["free_run_output_r2"] > 0.98 and scores["recorded"]["free_run_r2"] > 0.98
+    assert scores["random"]["free_run_output_r2"] < 0.9
+
+
+def test_dale_and_masks_hold_exactly_from_the_recorded_start(trials):
+    mask = np.random.default_rng(0).random((40, 40)) < 0.8
+    model = nr.RateRNN(unrecorded=25, mask=mask, dale=True, zero_diagonal=True)
+    how = {"start": "recorded", "iterations": 10, "state_noise": 0.02, "learning_rate": 0.003}
+    model.fit(trials, "performance", targets="muscles", **how)
+    weights, sign = model.parameters.recurrent_weights, model.constraints.sign
+    assert (weights[~mask] == 0).all() and (np.diag(weights) == 0).all() and (weights * sign >= 0).all()
+    assert np.count_nonzero(weights) > 100
+
+
+def test_random_input_weights_have_the_size_that_was_asked_for(trials):
+    how = {"targets": "muscles", "iterations": 1, "learning_rate": 1e-9}
+    strong, weak = (
+        nr.RateRNN(unrecorded=25).fit(trials, "performance", input_gain=g, **how).parameters.input_weights
+        for g in (1.0, 0.3)
+    )
+    np.testing.assert_allclose(weak, 0.3 * strong, atol=1e-7)
+
+
 def test_bins_without_behaviour_do_not_count(trials):
     """The fit is the same for anything that stands where one of the targets is missing."""
     holes = trials.copy(deep=True)
@@ -155,6 +185,10 @@ def test_what_does_not_go_together_is_refused(trials):
         nr.RateRNN().fit(trials, "ridge", targets="speed")
     with pytest.raises(InputError, match="go together"):
         nr.RateRNN().fit(trials, "performance")
+    with pytest.raises(InputError, match="start='ridge' is not known"):
+        nr.RateRNN().fit(trials, "performance", targets="speed", start="ridge")
+    with pytest.raises(InputError, match=r"does not know start; with optimiser='rls'"):
+        nr.RateRNN().fit(trials, "performance", targets="speed", optimiser="rls", start="recorded")
     with pytest.raises(InputError, match=r"no 'velocity'.*muscles, speed"):
         nr.RateRNN().fit(trials, "performance", targets="velocity")
     with pytest.raises(InputError, match="carry no behaviour"):

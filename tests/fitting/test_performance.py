@@ -54,6 +54,55 @@ def test_gradient_is_that_of_finite_differences(activation, weights, held):
             assert np.sum(value * way) == pytest.approx(slope, rel=1e-6, abs=1e-8), name
 
 
+def test_gradient_with_noise_is_that_of_finite_differences_for_the_same_draws():
+    network, data = small(), random_data()
+    data = replace(data, activity=0.5 + 0.2 * np.tanh(data.activity), hold_start=True)
+    options = PerformanceOptions(0.7, 2.0, state_noise=0.3)
+
+    def loss(changed):
+        return np.dot((0.7, 2.0), loss_and_gradient(changed, data, options, np.random.default_rng(8))[0])
+
+    shares, gradient = loss_and_gradient(network, data, options, np.random.default_rng(8))
+    assert shares != loss_and_gradient(network, data, options)[0]
+    rng = np.random.default_rng(5)
+    for name, value in gradient.items():
+        way = rng.standard_normal(value.shape)
+        slope = (loss(moved(network, name, 1e-5 * way)) - loss(moved(network, name, -1e-5 * way))) / 2e-5
+        assert np.sum(value * way) == pytest.approx(slope, rel=1e-6, abs=1e-8), name
+
+
+def test_noise_has_the_size_that_was_asked_for():
+    """Without weights the currents are x_{t+1} = (1 − α) x_t + ε: a known variance after t steps."""
+    network = small(units=6)
+    silent = {
+        "recurrent_weights": np.zeros((6, 6)),
+        "input_weights": np.zeros((6, 2)),
+        "unit_bias": np.zeros(6),
+    }
+    network = replace(
+        network, parameters=network.parameters.with_weights(**silent, initial_state=np.zeros(6))
+    )
+    readout = replace(network, output_weights=np.eye(3, 6), output_bias=np.zeros(3), activation="relu")
+    data = PerformanceData(np.zeros((4000, 8, 2)), np.zeros((4000, 8, 3)), np.zeros((4000, 8, 2)))
+    options = PerformanceOptions(state_noise=0.05)
+    left = loss_and_gradient(readout, data, options, np.random.default_rng(0))[0]
+    variance = np.cumsum(np.r_[0.0, 0.05**2 * 0.9 ** (2 * np.arange(7))])
+    # half of a centred Gaussian's squares are above 0; targets without variance are divided by 1
+    assert left[0] == pytest.approx(4000 * 3 * variance.sum() / 2, rel=0.03)
+
+
+def test_noise_in_training_makes_a_network_that_withstands_pushes():
+    teacher, recorded = small(units=12, seed=2), np.arange(6)
+    data, _ = made_by(teacher, recorded, 12, 30, 1)
+    left = []
+    for noise in (0.0, 0.1):
+        options = PerformanceOptions(iterations=400, learning_rate=0.02, state_noise=noise)
+        fitted = fit_performance(random_network(12, 2, 3, recorded, seed=9), data, options)
+        pushed = replace(options, state_noise=0.1)
+        left.append(sum(loss_and_gradient(fitted, data, pushed, np.random.default_rng(3))[0]))
+    assert left[1] < 0.8 * left[0]
+
+
 def test_shares_are_0_for_the_teacher_and_1_for_the_mean():
     teacher = small()
     data, _ = made_by(teacher, teacher.parameters.observed_index, 5, 12, 0)
@@ -152,6 +201,8 @@ def test_refusals_say_what_is_wrong():
         random_network(6, 2, 3, np.array([1, 1]))
     with pytest.raises(InputError, match="one of them positive"):
         PerformanceOptions(0.0, 0.0)
+    with pytest.raises(InputError, match="state_noise=-1"):
+        PerformanceOptions(state_noise=-1)
     wild = small("relu")
     parameters = wild.parameters.with_weights(recurrent_weights=np.full((6, 6), 1e60))
     with pytest.raises(DivergenceError, match="learning_rate"):
