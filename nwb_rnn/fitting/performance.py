@@ -267,7 +267,7 @@ def _course(
     connections = np.ascontiguousarray(p.recurrent_weights.T)
     x, rates = np.empty(heard.shape), np.empty(heard.shape)
     now = starting_currents(network, data)
-    for t in range(x.shape[1]):
+    for t in range(data.inputs.shape[1]):
         x[:, t], rates[:, t] = now, rates_of(now, phi)
         now = (1 - p.alpha) * now + p.alpha * (rates[:, t] @ connections + heard[:, t])
         if rng is not None and noise > 0:

@@ -107,8 +107,9 @@ def target_currents(
     before *= now.std() / max(float(before.std()), 1e-12)  # as strong as what is heard now
     heard = np.concatenate([now, before], axis=2)
     axes = np.linalg.svd(heard.reshape(-1, heard.shape[2]), full_matrices=False)[2][:COMPONENTS].T
-    x = np.empty((*data.inputs.shape[:2], len(p.unit_bias)))
-    others = np.setdiff1d(np.arange(x.shape[2]), index)
+    units = len(p.unit_bias)
+    x = np.empty((*data.inputs.shape[:2], units))
+    others = np.setdiff1d(np.arange(units), index)
     mixed = heard @ axes @ rng.standard_normal((axes.shape[1], len(others)))
     if len(others):
         mixed *= _FREE_SIZE * size / max(float(mixed.std()), 1e-12)
