@@ -70,16 +70,22 @@ def smooth(system: LinearSystem, observed: np.ndarray, mask: np.ndarray) -> Post
 
 
 def expectation_maximisation(
-    system: LinearSystem, observed: np.ndarray, mask: np.ndarray, iterations: int
+    system: LinearSystem, observed: np.ndarray, mask: np.ndarray, iterations: int, least_noise: float = 0.05
 ) -> tuple[LinearSystem, Posterior]:
-    """Improve `system` by `iterations` of EM; returns it with its posterior."""
+    """Improve `system` by `iterations` of EM; returns it with its posterior.
+
+    `least_noise` is a floor under the observation noise, as a share of each unit's variance: it keeps a start
+    from one latent that follows one unit. A baseline of likelihood needs a lower one.
+    """
     seen = np.broadcast_to(mask, observed.shape).astype(float)
     for _ in range(iterations):
-        system = _maximise(system, smooth(system, observed, mask), observed, seen)
+        system = _maximise(system, smooth(system, observed, mask), observed, seen, least_noise)
     return system, smooth(system, observed, mask)
 
 
-def _maximise(system: LinearSystem, p: Posterior, observed: np.ndarray, seen: np.ndarray) -> LinearSystem:
+def _maximise(
+    system: LinearSystem, p: Posterior, observed: np.ndarray, seen: np.ndarray, least_noise: float
+) -> LinearSystem:
     rank = p.mean.shape[2]
     second = p.covariance + p.mean[..., :, None] * p.mean[..., None, :]
     inside = np.cumsum(seen.any(-1)[:, ::-1], axis=1)[:, ::-1] > 0  # up to each trial's last bin
@@ -99,7 +105,7 @@ def _maximise(system: LinearSystem, p: Posterior, observed: np.ndarray, seen: np
         transition_covariance=_floored(covariance),
         readout=readout,
         bias=bias,
-        noise=np.maximum(noise, _least_noise(observed, seen)),
+        noise=np.maximum(noise, least_noise * _variance(observed, seen)),
         initial_mean=p.mean[:, 0].mean(0),
         initial_covariance=_floored(first),
     )
@@ -121,12 +127,12 @@ def _maximise_readout(mean, second, observed, seen):
     return weights[:, :rank], weights[:, rank], noise
 
 
-def _least_noise(observed: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """A twentieth of each unit's variance, or of the mean one for a unit that never changes."""
+def _variance(observed: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of each unit, or the mean one for a unit that never changes."""
     count = np.maximum(seen.sum((0, 1)), 1)
     mean = (observed * seen).sum((0, 1)) / count
     variance = ((observed - mean) ** 2 * seen).sum((0, 1)) / count
-    return 0.05 * np.where(variance > 0, variance, max(variance.mean(), 1e-12))
+    return np.where(variance > 0, variance, max(variance.mean(), 1e-12))
 
 
 def _floored(covariance: np.ndarray) -> np.ndarray:

@@ -80,3 +80,18 @@ def test_factor_analysis_finds_a_weak_latent_that_forgets_soon_and_long_lags_mis
     assert sizes(found) == pytest.approx(spread, rel=0.2)
     assert np.sort(np.linalg.eigvals(found.transition).real) == pytest.approx([0.4, 0.98], abs=0.1)
     assert sizes(subspace_identification(observed, mask, 2))[1] < 0.06
+
+
+def test_the_floor_under_the_noise_holds_and_a_lower_one_is_likelier():
+    rng = np.random.default_rng(5)
+    latents = np.zeros((10, 100))
+    for t in range(1, 100):
+        latents[:, t] = 0.9 * latents[:, t - 1] + rng.standard_normal(10)
+    observed = latents[..., None] * np.ones(6) + 0.05 * rng.standard_normal((10, 100, 6))
+    mask = np.ones((10, 100, 1))
+    system = subspace_identification(observed, mask, 1)
+    floored, before = expectation_maximisation(system, observed, mask, 20)
+    free, after = expectation_maximisation(system, observed, mask, 20, least_noise=1e-6)
+    np.testing.assert_allclose(floored.noise, 0.05 * observed.var((0, 1)))
+    np.testing.assert_allclose(free.noise, 0.05**2, rtol=0.3)
+    assert after.log_likelihood.sum() > before.log_likelihood.sum()
