@@ -7,6 +7,7 @@ from simulated_world import run, small_session
 import nwb_rnn as nr
 from nwb_rnn.storage import load_fixed_points, load_latents
 
+RLS = ("--model=rate", "--smoothing=0.03", "--targets=hand_velocity", "--optimiser=rls")
 COMMON = ("--align=start_time", "--bin-size=0.01", "--smoothing=0.03", "--model=rate")
 
 
@@ -48,7 +49,8 @@ def test_a_network_of_the_recorded_units_is_fitted_and_written(session_file, tmp
 @pytest.mark.parametrize("optimiser", ["backprop", "rls"])
 def test_outputs_match_behaviour_of_the_file(session_file, tmp_path, optimiser):
     path = tmp_path / "outputs.nwb"
-    quick = ("--iterations=30",) if optimiser == "backprop" else ()
+    begun = ("--start=recorded", "--state-noise=0.02")
+    quick = ("--iterations=30", *begun) if optimiser == "backprop" else ()
     arguments = ("--targets=hand_velocity", f"--optimiser={optimiser}", "--unrecorded=10", "--dale", *quick)
     said = run("fit", session_file, *COMMON, *arguments, "--output", path)
     assert "free run output r2" in said
@@ -93,6 +95,8 @@ def test_all_behaviour_and_units_that_never_change(session_file, tmp_path):
         (("--model=rate", "--smoothing=0.03", "--method=performance"), "targets=", 1),
         (("--model=rate", "--smoothing=0.03", "--activation=identity"), "identity", 1),
         (("--model=rate", "--smoothing=0.03", "--method=ridge", "--iterations=3"), "iterations", 1),
+        (("--model=rate", "--smoothing=0.03", "--method=ridge", "--state-noise=0.1"), "state_noise", 1),
+        ((*RLS, "--start=recorded"), "does not know start", 1),
     ],
 )
 def test_what_does_not_go_together_is_one_message(session_file, tmp_path, arguments, message, code):

@@ -49,6 +49,8 @@ RATE_ONLY = (
     "method",
     "targets",
     "optimiser",
+    "start",
+    "state_noise",
     "regions",
     "smoothing",
     "time_constant",

@@ -118,6 +118,15 @@ rate = together(
     click.option(
         "--optimiser", type=click.Choice(["backprop", "rls"]), help="Of --targets.  [default: backprop]"
     ),
+    click.option(
+        "--start",
+        type=click.Choice(["random", "recorded"]),
+        help="Of --targets: recorded lets unrecorded units begin as mixtures of what the recorded ones did.  "
+        "[default: random]",
+    ),
+    click.option(
+        "--state-noise", type=click.FloatRange(0), help="Noise in the currents while training on --targets."
+    ),
     click.option("--regions", metavar="COLUMN", help="Column of the units that names their region (rate)."),
     click.option(
         "--smoothing",

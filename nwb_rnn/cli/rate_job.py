@@ -47,7 +47,7 @@ def job_from(source: str, values: dict[str, Any], given: set[str]) -> Job:
     training = {name: values.pop(name) for name in ("iterations", "learning_rate") if name in given}
     for name in ("iterations", "learning_rate"):
         values.pop(name, None)
-    training |= options.take(values, ("method", "targets", "optimiser"))
+    training |= options.take(values, ("method", "targets", "optimiser", "start", "state_noise"))
     if "activation" not in given:
         values.pop("activation")
     network = {"activation": values.pop("activation")} if "activation" in values else {}
