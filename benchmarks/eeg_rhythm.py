@@ -72,7 +72,7 @@ of either kind having been fitted or looked at: `--ranks 12` for C3, C4, Cp3 and
 Hz, 3.1 times the line), then `--ranks 14` for the four frontal channels, each `--first-seed 30 --seeds 3
 --series 200 --window 1024`. The claim: the same distance of at most 0.5 Hz in every model that counts as
 above and whose pair is at most 1.3 Hz wide (modulus 0.975); models that count and have a broader pair are
-reported beside them and not claimed.
+reported beside them and not claimed. (RESULTS.md has what came of it.)
 
 The fixed points are those read back from the NWB file: how many, whether proved complete, and at each the
 pair of largest modulus between 5 and 15 Hz.
