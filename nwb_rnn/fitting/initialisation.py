@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.optimize import minimize
@@ -17,6 +19,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from nwb_rnn.fitting.factor_analysis import factor_dynamics
+from nwb_rnn.fitting.laplace import CountLaw, count_expectation_maximisation, moment_dispersion
 from nwb_rnn.fitting.linear_gaussian import Posterior, expectation_maximisation, smooth
 from nwb_rnn.fitting.sessions_start import joint_system, unit_blocks
 from nwb_rnn.fitting.subspace import LinearSystem, stable, subspace_identification
@@ -28,6 +31,7 @@ from nwb_rnn.smc.trials import TrialTensors
 _SEGMENT = 500  # bins; longer trials are cut for the linear start
 _MOST_BINS = 40_000  # of all segments together
 _EM_ITERATIONS = 8
+_FEW_ITERATIONS, _MORE_ITERATIONS = 4, 20
 _CLEARLY = 0.01  # nats a bin; less says nothing after so few steps
 _FEW_LAGS = 3  # of a second subspace identification, which sees latents that forget soon
 _DECAY = 0.9
@@ -80,26 +84,61 @@ def _initial_parameters(config: LowRankConfig, trials: TrialTensors, random: boo
 
 def _linear_system(config: LowRankConfig, observed: np.ndarray, mask: np.ndarray, rng):
     """A linear system and its posterior; sessions whose units never meet are aligned first."""
-    # for counts, Gaussian likelihood is the wrong judge: it flattens rhythms that the lags show
-    steps = _EM_ITERATIONS if config.observation == "gaussian" else 0
+    likeliest = _likeliest if config.observation == "gaussian" else _likeliest_of_counts
 
-    def likeliest(values, seen):
-        found = [subspace_identification(values, seen, config.rank)]
-        if config.observation == "gaussian" and config.rank <= values.shape[2]:
-            found.append(subspace_identification(values, seen, config.rank, _FEW_LAGS))
-            found.append(factor_dynamics(values, seen, config.rank))
-        found = [expectation_maximisation(system, values, seen, steps) for system in found]
-        scores = np.array([posterior.log_likelihood.sum() for _, posterior in found]) / seen.any(-1).sum()
-        return found[scores.argmax() if scores.max() > scores[0] + _CLEARLY else 0]
-
-    def of_session(values, seen):
-        return _unit_variance(*likeliest(values, seen), seen)
+    def of_session(values, seen, units):
+        return _unit_variance(*likeliest(config, values, seen, units), seen)
 
     blocks = unit_blocks(mask)
-    if len(blocks) > 1:
-        system = joint_system(observed, mask, blocks, of_session, rng)
-        return expectation_maximisation(system, observed, mask, steps)
-    return likeliest(observed, mask)
+    if len(blocks) == 1:
+        return likeliest(config, observed, mask, blocks[0])
+    system = joint_system(observed, mask, blocks, of_session, rng)
+    if config.observation == "gaussian":
+        return expectation_maximisation(system, observed, mask, _EM_ITERATIONS)
+    return _count_em(system, _law(config), observed, mask, _EM_ITERATIONS)
+
+
+def _candidates(observed: np.ndarray, mask: np.ndarray, rank: int) -> list[LinearSystem]:
+    found = [subspace_identification(observed, mask, rank)]
+    if rank <= observed.shape[2]:
+        found.append(subspace_identification(observed, mask, rank, _FEW_LAGS))
+        found.append(factor_dynamics(observed, mask, rank))
+    return found
+
+
+def _likeliest(config: LowRankConfig, observed: np.ndarray, mask: np.ndarray, units: np.ndarray):
+    """Of three linear systems the likeliest after a few steps of EM, with its posterior."""
+    found = _candidates(observed, mask, config.rank)
+    found = [expectation_maximisation(system, observed, mask, _EM_ITERATIONS) for system in found]
+    scores = np.array([posterior.log_likelihood.sum() for _, posterior in found]) / mask.any(-1).sum()
+    return found[scores.argmax() if scores.max() > scores[0] + _CLEARLY else 0]
+
+
+def _likeliest_of_counts(config: LowRankConfig, observed: np.ndarray, mask: np.ndarray, units: np.ndarray):
+    """The same by Laplace EM: a few steps of it for each system, more for the likeliest."""
+    law = _law(config).select(units)
+    found = [_from_signals(s, law, observed, mask) for s in _candidates(observed, mask, config.rank)]
+    best = max(found, key=lambda pair: pair[1].log_likelihood.sum())
+    return _count_em(best[0], law, observed, mask, _MORE_ITERATIONS, best[1].mean)
+
+
+def _law(config: LowRankConfig) -> CountLaw:
+    return CountLaw(config.observation, config.link)
+
+
+def _from_signals(system: LinearSystem, law: CountLaw, observed: np.ndarray, mask: np.ndarray):
+    """Laplace EM from a linear Gaussian system of the counts, whose latents first get a readout for the link."""
+    latents = smooth(system, observed, mask).mean
+    rows = np.nonzero(mask.any(-1))
+    seen = np.broadcast_to(mask, observed.shape)[rows].astype(float)
+    weights, bias = _poisson_regression(latents[rows], observed[rows], seen, law.link)
+    system = replace(system, readout=weights, bias=bias)
+    return _count_em(system, law, observed, mask, _FEW_ITERATIONS, latents)
+
+
+def _count_em(*arguments):
+    system, _, posterior = count_expectation_maximisation(*arguments)
+    return system, posterior
 
 
 def _random_system(rank: int, observed: np.ndarray, mask: np.ndarray, rng) -> LinearSystem:
@@ -232,7 +271,7 @@ def _readout(config, system, latents, rates, observed, mask) -> dict[str, np.nda
     rows = (chosen[:, 0], chosen[:, 1])
     y, seen = observed[rows], np.broadcast_to(mask, observed.shape)[rows].astype(float)
     if config.readout != "one_to_one":
-        weights, bias = _poisson_regression(latents[rows], y, seen, config.link)
+        weights, bias = system.readout, system.bias
         found = dict(readout_weights=weights, readout_bias=bias)
         found |= _dispersion(config, latents[rows] @ weights.T + bias, y, seen)
         return found | _hidden(config, found)
@@ -257,10 +296,8 @@ def _dispersion(config, predictor, y, seen) -> dict[str, np.ndarray]:
     """k of each unit by moments, Σ (y − μ)² − μ = Σ μ² / k, within the range where k can be told."""
     if config.observation != "negative_binomial":
         return {}
-    expected = observations.mean(torch.as_tensor(predictor), "poisson", config.link).numpy()
-    excess = (seen * ((y - expected) ** 2 - expected)).sum(0)
-    share = np.maximum(excess, 0) / np.maximum((seen * expected**2).sum(0), 1e-12)
-    return dict(dispersion=1 / np.clip(share, 1 / _DISPERSIONS[1], 1 / _DISPERSIONS[0]))
+    expected = CountLaw(config.observation, config.link).mean(predictor)
+    return dict(dispersion=moment_dispersion(expected, y, seen))
 
 
 def _one_to_one(config, rates, y, seen) -> dict[str, np.ndarray]:

@@ -37,9 +37,14 @@ def smooth(system: LinearSystem, observed: np.ndarray, mask: np.ndarray) -> Post
     residual = (observed - system.bias) * seen
     weighted = system.readout / system.noise[:, None]
     precision = np.einsum("btd,dr,ds->btrs", seen, weighted, system.readout, optimize=True)
-    linear = residual @ weighted
+    found = smooth_information(system, precision, residual @ weighted)
+    constant = -0.5 * (residual**2 / system.noise + seen * np.log(2 * np.pi * system.noise)).sum((1, 2))
+    return replace(found, log_likelihood=found.log_likelihood + constant)
+
+
+def smooth_information(system: LinearSystem, precision: np.ndarray, linear: np.ndarray) -> Posterior:
+    """The same where bin t says exp(h·z − ½ zᵀ J z) of its latents: J (B, T, R, R) and h (B, T, R)."""
     batch, bins, rank = linear.shape
-    constant = -0.5 * (residual**2 / system.noise + seen * np.log(2 * np.pi * system.noise)).sum(-1)
     mean, covariance = np.empty((batch, bins, rank)), np.empty((batch, bins, rank, rank))
     ahead_mean, ahead_covariance = np.empty_like(mean), np.empty_like(covariance)
     eye = np.eye(rank)
@@ -56,7 +61,7 @@ def smooth(system: LinearSystem, observed: np.ndarray, mask: np.ndarray) -> Post
         covariance[:, t] = gain @ s
         innovation = linear[:, t] - _times(precision[:, t], m)
         mean[:, t] = m + _times(covariance[:, t], innovation)
-        log_likelihood += constant[:, t] + 0.5 * np.linalg.slogdet(gain)[1]
+        log_likelihood += 0.5 * np.linalg.slogdet(gain)[1]
         log_likelihood += (linear[:, t] * m).sum(-1) - 0.5 * (m * _times(precision[:, t], m)).sum(-1)
         log_likelihood += 0.5 * (innovation * _times(covariance[:, t], innovation)).sum(-1)
     lagged = np.empty((batch, max(bins - 1, 0), rank, rank))
@@ -86,6 +91,14 @@ def expectation_maximisation(
 def _maximise(
     system: LinearSystem, p: Posterior, observed: np.ndarray, seen: np.ndarray, least_noise: float
 ) -> LinearSystem:
+    second = p.covariance + p.mean[..., :, None] * p.mean[..., None, :]
+    readout, bias, noise = _maximise_readout(p.mean, second, observed, seen)
+    noise = np.maximum(noise, least_noise * _variance(observed, seen))
+    return replace(maximise_dynamics(system, p, seen), readout=readout, bias=bias, noise=noise)
+
+
+def maximise_dynamics(system: LinearSystem, p: Posterior, seen: np.ndarray) -> LinearSystem:
+    """A, Q, m_0 and Q_0 from the posterior's moments; `seen` (B, T, D) says where trials end."""
     rank = p.mean.shape[2]
     second = p.covariance + p.mean[..., :, None] * p.mean[..., None, :]
     inside = np.cumsum(seen.any(-1)[:, ::-1], axis=1)[:, ::-1] > 0  # up to each trial's last bin
@@ -97,15 +110,11 @@ def _maximise(
     count = max(steps.sum(), 1.0)
     transition = np.linalg.solve(s00 + 1e-6 * count * np.eye(rank), s10.T).T
     covariance = (s11 - transition @ s10.T - s10 @ transition.T + transition @ s00 @ transition.T) / count
-    readout, bias, noise = _maximise_readout(p.mean, second, observed, seen)
     first = second[:, 0].mean(0) - np.outer(p.mean[:, 0].mean(0), p.mean[:, 0].mean(0))
     return replace(
         system,
         transition=transition,
         transition_covariance=_floored(covariance),
-        readout=readout,
-        bias=bias,
-        noise=np.maximum(noise, least_noise * _variance(observed, seen)),
         initial_mean=p.mean[:, 0].mean(0),
         initial_covariance=_floored(first),
     )

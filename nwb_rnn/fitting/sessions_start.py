@@ -70,7 +70,7 @@ def joint_system(
     for block in blocks:
         rows = mask[:, :, block].any((1, 2))
         seen = mask[np.ix_(rows, range(mask.shape[1]), block)]
-        system, posterior = fit(observed[rows][:, :, block], seen)
+        system, posterior = fit(observed[rows][:, :, block], seen, block)
         inside = seen.any(-1)[..., None]
         mean = (posterior.mean * inside).sum(0) / np.maximum(inside.sum(0), 1)
         starts.append(SessionStart(system, mean, int(inside.sum())))
