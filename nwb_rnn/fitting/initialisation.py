@@ -18,12 +18,12 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
+from nwb_rnn.fitting.count_law import CountLaw, moment_dispersion
 from nwb_rnn.fitting.factor_analysis import factor_dynamics
-from nwb_rnn.fitting.laplace import CountLaw, count_expectation_maximisation, moment_dispersion
+from nwb_rnn.fitting.laplace import count_expectation_maximisation, smooth_counts
 from nwb_rnn.fitting.linear_gaussian import Posterior, expectation_maximisation, smooth
 from nwb_rnn.fitting.sessions_start import joint_system, unit_blocks
 from nwb_rnn.fitting.subspace import LinearSystem, stable, subspace_identification
-from nwb_rnn.models import observations
 from nwb_rnn.models.activations import ACTIVATIONS
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, filtered_inputs
 from nwb_rnn.smc.trials import TrialTensors
@@ -31,11 +31,11 @@ from nwb_rnn.smc.trials import TrialTensors
 _SEGMENT = 500  # bins; longer trials are cut for the linear start
 _MOST_BINS = 40_000  # of all segments together
 _EM_ITERATIONS = 8
-_FEW_ITERATIONS, _MORE_ITERATIONS = 4, 20
+_FEW_ITERATIONS, _MORE_ITERATIONS = 3, 20  # of Laplace EM
+_COUNT_BINS = 12_000  # that it learns from
 _CLEARLY = 0.01  # nats a bin; less says nothing after so few steps
 _FEW_LAGS = 3  # of a second subspace identification, which sees latents that forget soon
 _DECAY = 0.9
-_DISPERSIONS = (0.05, 1000.0)  # of negative binomial counts at the start
 _RIM = (1.0, 4.0)  # standard deviations of a unit's current at which its kinks start
 _REACH = 2.5  # standard deviations; the first dynamics are linear inside and pull back from outside
 
@@ -95,7 +95,10 @@ def _linear_system(config: LowRankConfig, observed: np.ndarray, mask: np.ndarray
     system = joint_system(observed, mask, blocks, of_session, rng)
     if config.observation == "gaussian":
         return expectation_maximisation(system, observed, mask, _EM_ITERATIONS)
-    return _count_em(system, _law(config), observed, mask, _EM_ITERATIONS)
+    few = _few(mask)
+    law = _law(config)
+    system, law, _ = count_expectation_maximisation(system, law, observed[few], mask[few], _EM_ITERATIONS)
+    return system, smooth_counts(system, law, observed, mask)
 
 
 def _candidates(observed: np.ndarray, mask: np.ndarray, rank: int) -> list[LinearSystem]:
@@ -117,28 +120,34 @@ def _likeliest(config: LowRankConfig, observed: np.ndarray, mask: np.ndarray, un
 def _likeliest_of_counts(config: LowRankConfig, observed: np.ndarray, mask: np.ndarray, units: np.ndarray):
     """The same by Laplace EM: a few steps of it for each system, more for the likeliest."""
     law = _law(config).select(units)
-    found = [_from_signals(s, law, observed, mask) for s in _candidates(observed, mask, config.rank)]
-    best = max(found, key=lambda pair: pair[1].log_likelihood.sum())
-    return _count_em(best[0], law, observed, mask, _MORE_ITERATIONS, best[1].mean)
+    few = _few(mask)
+    values, seen = observed[few], mask[few]
+    found = [_seen_through(law, s, values, seen) for s in _candidates(observed, mask, config.rank)]
+    system, law, posterior = max(found, key=lambda triple: triple[2].log_likelihood.sum())
+    system, law, _ = count_expectation_maximisation(
+        system, law, values, seen, _MORE_ITERATIONS, posterior.mean
+    )
+    return system, smooth_counts(system, law, observed, mask)
+
+
+def _few(mask: np.ndarray) -> np.ndarray:
+    """Segments, evenly spread, of which Laplace EM learns: all, or as many as have _COUNT_BINS bins."""
+    share = min(1.0, _COUNT_BINS / max(mask.any(-1).sum(), 1))
+    return np.unique(np.linspace(0, len(mask) - 1, max(1, round(share * len(mask)))).astype(int))
 
 
 def _law(config: LowRankConfig) -> CountLaw:
     return CountLaw(config.observation, config.link)
 
 
-def _from_signals(system: LinearSystem, law: CountLaw, observed: np.ndarray, mask: np.ndarray):
-    """Laplace EM from a linear Gaussian system of the counts, whose latents first get a readout for the link."""
+def _seen_through(law: CountLaw, system: LinearSystem, observed: np.ndarray, mask: np.ndarray):
+    """Laplace EM from a system for counts taken as signals: its latents first get a readout for the link."""
     latents = smooth(system, observed, mask).mean
     rows = np.nonzero(mask.any(-1))
     seen = np.broadcast_to(mask, observed.shape)[rows].astype(float)
     weights, bias = _poisson_regression(latents[rows], observed[rows], seen, law.link)
     system = replace(system, readout=weights, bias=bias)
-    return _count_em(system, law, observed, mask, _FEW_ITERATIONS, latents)
-
-
-def _count_em(*arguments):
-    system, _, posterior = count_expectation_maximisation(*arguments)
-    return system, posterior
+    return count_expectation_maximisation(system, law, observed, mask, _FEW_ITERATIONS, latents)
 
 
 def _random_system(rank: int, observed: np.ndarray, mask: np.ndarray, rng) -> LinearSystem:

@@ -72,14 +72,23 @@ def log_likelihood(
     if observation == "gaussian":
         residual = observed - predictor
         return -0.5 * (residual**2 / spread + torch.log(spread) + math.log(2 * math.pi))
+    free = -torch.lgamma(observed + 1)
+    if observation == "negative_binomial":
+        free = dispersion_terms(observed, spread) + free
+    return count_terms(observed, predictor, observation, link, spread) + free
+
+
+def count_terms(
+    observed: Tensor, predictor: Tensor, observation: str, link: str, spread: Tensor | None
+) -> Tensor:
+    """The part of log p(y | η) of counts that depends on η."""
     rate = mean(predictor, observation, link)
     log_rate = predictor if link == "exp" else torch.log(rate)
     if observation == "poisson":
-        return observed * log_rate - rate - torch.lgamma(observed + 1)
+        return observed * log_rate - rate
     # log(1 + μ / k) from log μ, which stays finite where μ overflows
     excess = torch.nn.functional.softplus(log_rate - torch.log(spread))
-    free = dispersion_terms(observed, spread) - torch.lgamma(observed + 1)
-    return observed * log_rate - (observed + spread) * excess + free
+    return observed * log_rate - (observed + spread) * excess
 
 
 def dispersion_terms(observed: Tensor, dispersion: Tensor) -> Tensor:
