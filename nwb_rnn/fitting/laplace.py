@@ -55,7 +55,10 @@ def smooth_counts(
         here = there
         if done:
             break
-    return replace(found, mean=path)  # a last full step may have been refused
+    eta = path @ system.readout.T + system.bias
+    constant = (law.log_likelihood(observed, eta) - law.terms(observed, eta)) * seen
+    evidence = found.log_likelihood + constant.sum((1, 2))
+    return replace(found, mean=path, log_likelihood=evidence)  # a last full step may have been refused
 
 
 def count_expectation_maximisation(
@@ -81,13 +84,16 @@ def count_expectation_maximisation(
 
 
 def _quadratic(system, law, observed, seen, eta) -> Posterior:
-    """The posterior of the likelihood's quadratic expansion about η (B, T, D), and its evidence."""
+    """The posterior of the likelihood's quadratic expansion about η (B, T, D), and its evidence.
+
+    The evidence is without what does not depend on the system, such as log y!.
+    """
     score, weight = law.score(observed, eta)
     score, weight, offset = score * seen, weight * seen, eta - system.bias
     outer = (system.readout[:, :, None] * system.readout[:, None, :]).reshape(len(system.bias), -1)
     precision = (weight @ outer).reshape(*eta.shape[:2], *system.transition.shape)
     found = smooth_information(system, precision, (score + weight * offset) @ system.readout)
-    constant = law.log_likelihood(observed, eta) * seen - score * offset - 0.5 * weight * offset**2
+    constant = law.terms(observed, eta) * seen - score * offset - 0.5 * weight * offset**2
     return replace(found, log_likelihood=found.log_likelihood + constant.sum((1, 2)))
 
 

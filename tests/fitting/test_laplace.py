@@ -146,9 +146,8 @@ def test_em_finds_a_weak_latent_that_forgets_soon():
         0.9 * np.eye(2), 0.1 * np.eye(2), true.readout @ np.diag([1, 0.1]), true.bias, true.noise,
         np.zeros(2), np.eye(2),
     )  # fmt: skip
-    found, _, posterior = count_expectation_maximisation(
-        start, CountLaw("poisson", "exp"), observed, mask, 20
-    )
+    law = CountLaw("poisson", "exp")
+    found, *_ = count_expectation_maximisation(start, law, observed, mask, 20)
     assert np.sort(np.linalg.eigvals(found.transition).real) == pytest.approx([0.4, 0.98], abs=0.1)
     back = np.linalg.pinv(true.readout) @ found.readout
     assert np.sqrt(np.diag(back @ found.transition_covariance @ back.T)) == pytest.approx(
