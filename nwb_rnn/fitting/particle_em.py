@@ -1,50 +1,44 @@
 """Finish a fit by particle expectation maximisation.
 
 The bound of variational sequential Monte Carlo is lower where particles disagree, and what its gradient
-leaves out of the choice of ancestors adds to that, so that it ends at a little too quiet dynamics.
-Given whole trajectories drawn from the smoothing law (backward simulation), four parts of the model have M
-steps in closed form or by one Fisher-scoring step (Schön, Wills & Ninness 2011):
+leaves out of the choice of ancestors adds to that, so that it ends at a wrong latent noise and readout.
+Expectation maximisation ends where the gradient of log p(y) is zero, up to the error of 64 or more particles.
 
-    V       ridge regression of z_{t+1} − a z_t on φ(M z_t + W v_t; h), drawn towards the old V
-    Q       mean outer product of the residuals
-    m_0, Q_0  moments of the first bin
-    C, B, d regression of the observations on z and the hidden units (one Fisher-scoring step for counts)
+    E step  trajectories from the smoothing law by backward simulation; from the second on, particles of
+            counts are drawn with `smc.expansion` around the mean of the trajectories before
+    M step  `fitting.maximisation`
 
-M, W, h, a, hidden weights and dispersions stay where the gradient brought them.
+With counts most of what the steps need to know isn't observed, and plain steps θ ← EM(θ) move a tenth of the way
+that is left or less. They are taken from where the last two point to instead (Nesterov 1983),
+
+    θ_{k+1} = EM(θ_k + β_k (θ_k − θ_{k−1})),    β_k = min(0.7, k / (k + 3))
+
+which for a share λ of missing information shrinks what is left by about √(0.7 λ) a step in place of λ, and
+does not add to the noise of directions in which EM is done in one step. The result is the mean over the last
+third of the steps. Factors of covariances are extrapolated and averaged with the logarithm of their diagonal, and
+variances as logarithms.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from nwb_rnn.models import observations
+from nwb_rnn.fitting.maximisation import Draws, maximise_dynamics, maximise_readout
+from nwb_rnn.fitting.trainable import cholesky, raw_cholesky
 from nwb_rnn.models.encoder import ConvEncoder
-from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, rates, readout_features
+from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
+from nwb_rnn.smc.expansion import potential
 from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.smoother import backward_simulation
 from nwb_rnn.smc.trials import TrialTensors
 
-_PARTICLES, _SAMPLES = 128, 8
+_PARTICLES = 64
+_BINS_DRAWN, _SAMPLES = 24_000, (4, 16)  # draws in all, and the least and the most of one trial
 _MEMORY = 40_000_000  # numbers held while filtering
-_MOST_PAIRS = 60_000  # of the regression of V
-_RIDGE = 1e-3  # of the mean squared rate
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Trajectories drawn from the smoothing law, with what belongs to them, one row per trial and sample.
-
-    latents (P, T, R), filtered (P, T, U), observed and mask (P, T, D), inside (P, T) up to the last bin.
-    """
-
-    latents: Tensor
-    filtered: Tensor
-    observed: Tensor
-    mask: Tensor
-    inside: Tensor
+_MOMENTUM = 0.7
 
 
 @torch.no_grad()
@@ -58,45 +52,84 @@ def polish(
     iterations: int,
     progress: bool = False,
 ) -> LowRankParameters:
-    """`iterations` of E and M steps: whole steps at first, then an average over the later half of them.
+    """`iterations` of accelerated E and M steps.
 
-    The random numbers depend on `config.seed` alone.
+    `proposal` and `encoder` are those of the first E step, and of all where the module's text says so. The
+    random numbers depend on `config.seed` alone.
     """
     from tqdm import tqdm
 
     options = FilterOptions(_PARTICLES, proposal, backend)
     generator = torch.Generator(parameters.decay.device).manual_seed(2 * config.seed + 2)
+    before = here = _raw(parameters)
+    total, count, around = None, 0, None
     for k in tqdm(range(iterations), desc="polishing", disable=not progress):
-        draws = _expect(config, parameters, encoder, trials, options, generator)
-        better = _maximise_dynamics(config, parameters, draws, generator)
+        ahead = _line(before, here, 1 + min(_MOMENTUM, k / (k + 3)))
+        p = _natural(parameters, ahead)
+        draws = _expect(config, p, encoder, trials, options, around, generator)
+        around = _centre(config, draws, around)
+        p = maximise_dynamics(config, p, draws, generator)
         if config.readout != "one_to_one":
-            better = _maximise_readout(config, better, draws)
-        if not all(torch.isfinite(x).all() for x in better.present().values()):
-            return parameters
-        parameters = _between(parameters, better, 1 / max(1, k + 1 - iterations // 2))
-    return parameters
+            p = maximise_readout(config, p, draws)
+        before, here = here, _raw(p)
+        if not all(torch.isfinite(x).all() for x in here.values()):
+            return parameters if total is None else _natural(parameters, total)
+        if k >= iterations - max(1, iterations // 3):
+            count += 1
+            total = here if total is None else _line(total, here, 1 / count)
+    return parameters if total is None else _natural(parameters, total)
 
 
-def _between(old: LowRankParameters, new: LowRankParameters, share: float) -> LowRankParameters:
-    """old + share (new − old); a mean of Cholesky factors is one too."""
-    before = old.present()
-    return replace(old, **{n: before[n] + share * (x - before[n]) for n, x in new.present().items()})
+_FACTORS = ("transition_cholesky", "initial_cholesky")
 
 
-def _expect(config, parameters, encoder, trials, options, generator) -> Draws:
+def _raw(parameters: LowRankParameters) -> dict[str, Tensor]:
+    found = parameters.present()
+    found |= {name: raw_cholesky(found[name]) for name in _FACTORS}
+    if parameters.observation_noise is not None:
+        found["observation_noise"] = torch.log(parameters.observation_noise)
+    return found
+
+
+def _natural(like: LowRankParameters, raw: dict[str, Tensor]) -> LowRankParameters:
+    raw = raw | {name: cholesky(raw[name]) for name in _FACTORS}
+    if like.observation_noise is not None:
+        raw["observation_noise"] = torch.exp(raw["observation_noise"])
+    return replace(like, **raw)
+
+
+def _line(start: dict[str, Tensor], end: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """start + share (end − start)."""
+    return {name: x + share * (end[name] - x) for name, x in start.items()}
+
+
+def _expect(config, parameters, encoder, trials, options, around, generator) -> Draws:
+    """Draws for all trials; `around` (B, T, R) is where to expand the likelihood, None for the proposal given."""
     batch, bins, _ = trials.observed.shape
+    samples = min(max(_BINS_DRAWN // int(trials.lengths.sum()), _SAMPLES[0]), _SAMPLES[1])
     per_trial = options.particles * (bins * (config.rank + 2) + config.units)
     size = max(1, _MEMORY // per_trial)
+    if around is not None:
+        options = replace(options, proposal="encoder")
     parts = []
     for index in torch.arange(batch, device=generator.device).split(size):
         group = trials.select(index)
-        inputs = prepare(parameters, config, group, options.proposal, encoder)
+        source = encoder
+        if around is not None:
+            near = around[index, : group.observed.shape[1]]
+            source = lambda observed, mask, z=near: potential(config, parameters, z, observed, mask)  # noqa: E731
+        inputs = prepare(parameters, config, group, options.proposal, source)
         result = run_filter(inputs, options, generator)
-        path = backward_simulation(
-            parameters, config.activation, inputs.filtered, result, _SAMPLES, generator
-        )
+        path = backward_simulation(parameters, config.activation, inputs.filtered, result, samples, generator)
         parts.append(_rows(path, inputs.filtered, group, bins))
-    return Draws(*(torch.cat(p) for p in zip(*parts, strict=True)))
+    return Draws(*(torch.cat(p) for p in zip(*parts, strict=True)), samples)
+
+
+def _centre(config: LowRankConfig, draws: Draws, around: Tensor | None) -> Tensor | None:
+    """Mean (B, T, R) of the draws, for counts read out from the latents."""
+    if config.observation == "gaussian" or config.readout == "one_to_one":
+        return around
+    return draws.latents.unflatten(0, (-1, draws.samples)).mean(1)
 
 
 def _rows(path: Tensor, filtered: Tensor, group: TrialTensors, bins: int):
@@ -112,73 +145,3 @@ def _rows(path: Tensor, filtered: Tensor, group: TrialTensors, bins: int):
     )
     pad = bins - here
     return tuple(torch.nn.functional.pad(x, (0, 0, 0, pad) if x.ndim == 3 else (0, pad)) for x in rows)
-
-
-def _maximise_dynamics(config, p: LowRankParameters, draws: Draws, generator) -> LowRankParameters:
-    pairs = draws.inside[:, 1:].nonzero()
-    if not len(pairs):
-        return p
-    if len(pairs) > _MOST_PAIRS:
-        order = torch.randperm(len(pairs), generator=generator, device=generator.device)
-        pairs = pairs[order[:_MOST_PAIRS]]
-    row, t = pairs.unbind(1)
-    now, ahead, v = draws.latents[row, t], draws.latents[row, t + 1], draws.filtered[row, t]
-    r = rates(p, config.activation, now, v).double()
-    target = (ahead - p.decay * now).double()
-    gram = r.T @ r
-    ridge = _RIDGE * gram.diagonal().mean() + 1e-9
-    drawn = r.T @ target + ridge * p.right_vectors.T.double()
-    right = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(gram), drawn).T
-    residual = target - r @ right.T
-    covariance = residual.T @ residual / len(residual)
-    if config.noise == "diagonal":
-        covariance = torch.diag(torch.diagonal(covariance))
-    dtype = p.decay.dtype
-    better = replace(p, right_vectors=right.to(dtype), transition_cholesky=_factor(covariance).to(dtype))
-    first = draws.latents[:, 0].double()
-    if len(first) < 5 * config.rank * _SAMPLES:  # too few trials to say where trials start
-        return better
-    mean = first.mean(0)
-    spread = _factor((first - mean).T @ (first - mean) / len(first))
-    return replace(better, initial_mean=mean.to(dtype), initial_cholesky=spread.to(dtype))
-
-
-def _factor(covariance: Tensor) -> Tensor:
-    """Lower Cholesky factor, with a floor under the eigenvalues so that it always exists."""
-    floor = 1e-6 * covariance.diagonal().mean() + 1e-12
-    return torch.linalg.cholesky(covariance + floor * torch.eye(len(covariance)).to(covariance))
-
-
-def _maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankParameters:
-    """One Fisher-scoring step per unit from the current C, d; exact for Gaussian observations."""
-    z = draws.latents[draws.inside].double()
-    y, seen = draws.observed[draws.inside].double(), draws.mask[draws.inside].double()
-    columns, weights = [z], [p.readout_weights]
-    if p.readout_network_output is not None:
-        columns.append(readout_features(p, draws.latents[draws.inside]).double())
-        weights.append(p.readout_network_output)
-    design = torch.cat([*columns, torch.ones_like(z[:, :1])], 1)
-    theta = torch.cat([*weights, p.readout_bias[:, None]], 1).double()
-    eta = design @ theta.T
-    expected = observations.mean(eta, config.observation, config.link)
-    slope = observations.slope(eta, config.observation, config.link)
-    weight = 1.0  # the variance of a Gaussian cancels
-    if config.observation != "gaussian":
-        weight = 1 / observations.variance(expected, config.observation, p.spread)
-    score = (seen * weight * slope * (y - expected)).T @ design
-    information = torch.einsum("pd,pi,pj->dij", seen * weight * slope**2, design, design)
-    size = torch.diagonal(information, dim1=1, dim2=2).mean(1)[:, None, None]
-    information = information + (1e-4 * size + 1e-9) * torch.eye(design.shape[1]).to(design)
-    step = torch.linalg.solve(information, score[..., None])[..., 0].clamp(-1, 1)
-    theta = theta + step
-    dtype = p.decay.dtype
-    rank = config.rank
-    changed = dict(readout_weights=theta[:, :rank].to(dtype), readout_bias=theta[:, -1].to(dtype))
-    if p.readout_network_output is not None:
-        changed["readout_network_output"] = theta[:, rank:-1].to(dtype)
-    if config.observation == "gaussian":
-        count = seen.sum(0)
-        squared = (seen * (y - design @ theta.T) ** 2).sum(0) / count.clamp(min=1)
-        noise = torch.where(count > 0, squared.clamp(min=1e-8), p.observation_noise)
-        changed["observation_noise"] = noise.to(dtype)
-    return replace(p, **changed)

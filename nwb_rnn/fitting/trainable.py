@@ -31,8 +31,8 @@ class TrainableLowRank(nn.Module):
         for name in (*_FREE, *(n for n in _OPTIONAL if n in present)):
             setattr(self, name, nn.Parameter(present[name].clone()))
         self.decay_logit = nn.Parameter(torch.logit(start.decay.clone()))
-        self.transition_raw = nn.Parameter(_raw_cholesky(start.transition_cholesky))
-        self.initial_raw = nn.Parameter(_raw_cholesky(start.initial_cholesky))
+        self.transition_raw = nn.Parameter(raw_cholesky(start.transition_cholesky))
+        self.initial_raw = nn.Parameter(raw_cholesky(start.initial_cholesky))
         if start.observation_noise is not None:
             self.log_observation_noise = nn.Parameter(torch.log(start.observation_noise))
         if start.dispersion is not None:
@@ -71,7 +71,7 @@ class _Natural(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logit, transition, initial, log_noise, diagonal):
         noise = None if log_noise is None else torch.exp(log_noise)
-        natural = torch.sigmoid(logit), _cholesky(transition), _cholesky(initial), noise
+        natural = torch.sigmoid(logit), cholesky(transition), cholesky(initial), noise
         ctx.diagonal = diagonal
         ctx.save_for_backward(*natural)
         return natural
@@ -93,11 +93,11 @@ def _pull_factor(factor: Tensor, gradient: Tensor) -> Tensor:
     return found
 
 
-def _raw_cholesky(factor: Tensor) -> Tensor:
+def raw_cholesky(factor: Tensor) -> Tensor:
     return torch.tril(factor, -1) + torch.diag(torch.log(torch.diagonal(factor)))
 
 
-def _cholesky(raw: Tensor) -> Tensor:
+def cholesky(raw: Tensor) -> Tensor:
     factor = torch.tril(raw)
     factor.diagonal(dim1=-2, dim2=-1).exp_()
     return factor

@@ -1,0 +1,110 @@
+"""M steps of particle expectation maximisation, from trajectories drawn from the smoothing law.
+
+Four parts of the model have one in closed form or by one Fisher-scoring step (Schön, Wills & Ninness 2011):
+
+    V       ridge regression of z_{t+1} − a z_t on φ(M z_t + W v_t; h), drawn towards the old V
+    Q       mean outer product of the residuals
+    m_0, Q_0  moments of the first bin
+    C, B, d regression of the observations on z and the hidden units (one Fisher-scoring step for counts)
+
+M, W, h, a, hidden weights and dispersions have none and stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nwb_rnn.models import observations
+from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, rates, readout_features
+
+_MOST_PAIRS = 60_000  # of the regression of V
+_RIDGE = 1e-3  # of the mean squared rate
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Trajectories drawn from the smoothing law, with what belongs to them, one row per trial and sample.
+
+    latents (P, T, R), filtered (P, T, U), observed and mask (P, T, D), inside (P, T) up to the last bin;
+    `samples` rows follow each other for every trial.
+    """
+
+    latents: Tensor
+    filtered: Tensor
+    observed: Tensor
+    mask: Tensor
+    inside: Tensor
+    samples: int
+
+
+def maximise_dynamics(config, p: LowRankParameters, draws: Draws, generator) -> LowRankParameters:
+    pairs = draws.inside[:, 1:].nonzero()
+    if not len(pairs):
+        return p
+    if len(pairs) > _MOST_PAIRS:
+        order = torch.randperm(len(pairs), generator=generator, device=generator.device)
+        pairs = pairs[order[:_MOST_PAIRS]]
+    row, t = pairs.unbind(1)
+    now, ahead, v = draws.latents[row, t], draws.latents[row, t + 1], draws.filtered[row, t]
+    r = rates(p, config.activation, now, v).double()
+    target = (ahead - p.decay * now).double()
+    gram = r.T @ r
+    ridge = _RIDGE * gram.diagonal().mean() + 1e-9
+    drawn = r.T @ target + ridge * p.right_vectors.T.double()
+    right = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(gram), drawn).T
+    residual = target - r @ right.T
+    covariance = residual.T @ residual / len(residual)
+    if config.noise == "diagonal":
+        covariance = torch.diag(torch.diagonal(covariance))
+    dtype = p.decay.dtype
+    better = replace(p, right_vectors=right.to(dtype), transition_cholesky=_factor(covariance).to(dtype))
+    first = draws.latents[:, 0].double()
+    if len(first) < 5 * config.rank * draws.samples:  # too few trials to say where trials start
+        return better
+    mean = first.mean(0)
+    spread = _factor((first - mean).T @ (first - mean) / len(first))
+    return replace(better, initial_mean=mean.to(dtype), initial_cholesky=spread.to(dtype))
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """Lower Cholesky factor, with a floor under the eigenvalues so that it always exists."""
+    floor = 1e-6 * covariance.diagonal().mean() + 1e-12
+    return torch.linalg.cholesky(covariance + floor * torch.eye(len(covariance)).to(covariance))
+
+
+def maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankParameters:
+    """One Fisher-scoring step per unit from the current C, d; exact for Gaussian observations."""
+    z = draws.latents[draws.inside].double()
+    y, seen = draws.observed[draws.inside].double(), draws.mask[draws.inside].double()
+    columns, weights = [z], [p.readout_weights]
+    if p.readout_network_output is not None:
+        columns.append(readout_features(p, draws.latents[draws.inside]).double())
+        weights.append(p.readout_network_output)
+    design = torch.cat([*columns, torch.ones_like(z[:, :1])], 1)
+    theta = torch.cat([*weights, p.readout_bias[:, None]], 1).double()
+    eta = design @ theta.T
+    expected = observations.mean(eta, config.observation, config.link)
+    slope = observations.slope(eta, config.observation, config.link)
+    weight = 1.0  # the variance of a Gaussian cancels
+    if config.observation != "gaussian":
+        weight = 1 / observations.variance(expected, config.observation, p.spread)
+    score = (seen * weight * slope * (y - expected)).T @ design
+    information = torch.einsum("pd,pi,pj->dij", seen * weight * slope**2, design, design)
+    size = torch.diagonal(information, dim1=1, dim2=2).mean(1)[:, None, None]
+    information = information + (1e-4 * size + 1e-9) * torch.eye(design.shape[1]).to(design)
+    step = torch.linalg.solve(information, score[..., None])[..., 0].clamp(-1, 1)
+    theta = theta + step
+    dtype = p.decay.dtype
+    rank = config.rank
+    changed = dict(readout_weights=theta[:, :rank].to(dtype), readout_bias=theta[:, -1].to(dtype))
+    if p.readout_network_output is not None:
+        changed["readout_network_output"] = theta[:, rank:-1].to(dtype)
+    if config.observation == "gaussian":
+        count = seen.sum(0)
+        squared = (seen * (y - design @ theta.T) ** 2).sum(0) / count.clamp(min=1)
+        noise = torch.where(count > 0, squared.clamp(min=1e-8), p.observation_noise)
+        changed["observation_noise"] = noise.to(dtype)
+    return replace(p, **changed)
