@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nwb_rnn.models import observations
-from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, rates, readout_features
+from nwb_rnn.models.low_rank import LowRankParameters, rates, readout_features
 
 _MOST_PAIRS = 60_000  # of the regression of V
 _RIDGE = 1e-3  # of the mean squared rate

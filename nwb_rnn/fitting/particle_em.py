@@ -8,15 +8,15 @@ Expectation maximisation ends where the gradient of log p(y) is zero, up to the 
             counts are drawn with `smc.expansion` around the mean of the trajectories before
     M step  `fitting.maximisation`
 
-With counts most of what the steps need to know isn't observed, and plain steps θ ← EM(θ) move a tenth of the way
-that is left or less. They are taken from where the last two point to instead (Nesterov 1983),
+With counts most of what the steps need to know isn't observed, and plain steps θ ← EM(θ) move a tenth of the
+way that is left, or less. They are taken from where the last two point to instead (Nesterov 1983),
 
     θ_{k+1} = EM(θ_k + β_k (θ_k − θ_{k−1})),    β_k = min(0.7, k / (k + 3))
 
 which for a share λ of missing information shrinks what is left by about √(0.7 λ) a step in place of λ, and
 does not add to the noise of directions in which EM is done in one step. The result is the mean over the last
-third of the steps. Factors of covariances are extrapolated and averaged with the logarithm of their diagonal, and
-variances as logarithms.
+third of the steps. Factors of covariances are extrapolated and averaged with the logarithm of their diagonal,
+and variances as logarithms.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _line(start: dict[str, Tensor], end: dict[str, Tensor], share: float) -> dic
 
 
 def _expect(config, parameters, encoder, trials, options, around, generator) -> Draws:
-    """Draws for all trials; `around` (B, T, R) is where to expand the likelihood, None for the proposal given."""
+    """Draws for all trials; `around` (B, T, R) is where to expand the likelihood, None for `proposal`."""
     batch, bins, _ = trials.observed.shape
     samples = min(max(_BINS_DRAWN // int(trials.lengths.sum()), _SAMPLES[0]), _SAMPLES[1])
     per_trial = options.particles * (bins * (config.rank + 2) + config.units)
