@@ -22,6 +22,7 @@ from nwb_rnn.models.low_rank import LowRankParameters, rates, readout_features
 
 _MOST_PAIRS = 60_000  # of the regression of V
 _RIDGE = 1e-3  # of the mean squared rate
+_BLOCK = 2_000  # rows of the readout's regression at once
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankParam
     if config.observation != "gaussian":
         weight = 1 / observations.variance(expected, config.observation, p.spread)
     score = (seen * weight * slope * (y - expected)).T @ design
-    information = torch.einsum("pd,pi,pj->dij", seen * weight * slope**2, design, design)
+    information = _weighted_gram(design, seen * weight * slope**2)
     size = torch.diagonal(information, dim1=1, dim2=2).mean(1)[:, None, None]
     information = information + (1e-4 * size + 1e-9) * torch.eye(design.shape[1]).to(design)
     step = torch.linalg.solve(information, score[..., None])[..., 0].clamp(-1, 1)
@@ -108,3 +109,12 @@ def maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankParam
         noise = torch.where(count > 0, squared.clamp(min=1e-8), p.observation_noise)
         changed["observation_noise"] = noise.to(dtype)
     return replace(p, **changed)
+
+
+def _weighted_gram(design: Tensor, weight: Tensor) -> Tensor:
+    """Σ_p weight_pd x_p x_pᵀ (D, I, I) for rows x (P, I) of `design`, as products of matrices, in blocks."""
+    size = design.shape[1]
+    total = design.new_zeros(weight.shape[1], size * size)
+    for x, w in zip(design.split(_BLOCK), weight.split(_BLOCK), strict=True):
+        total += w.T @ (x[:, :, None] * x[:, None, :]).flatten(1)
+    return total.unflatten(1, (size, size))
