@@ -24,6 +24,7 @@ from nwb_rnn.models.indicator import expected_trace
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 from nwb_rnn.models.simulation import simulate
 from nwb_rnn.smc import trials as tensors
+from nwb_rnn.smc.expansion import expandable
 from nwb_rnn.smc.filter import FilterOptions
 from nwb_rnn.smc.proposals import choose
 
@@ -115,7 +116,7 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
         checkpoint: str | Path | None = None,
         callback: Callable[[dict], None] | None = None,
         start: str = "data",
-        polish: int = 8,
+        polish: int = 24,
         **options,
     ) -> LowRankRNN:
         """Fit by variational sequential Monte Carlo.
@@ -176,7 +177,7 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
         device: str = "auto",
         checkpoint: str | Path | None = None,
         start: str = "data",
-        polish: int = 8,
+        polish: int = 24,
         **options,
     ) -> Training:
         """What `fit` does before its first iteration, from the same arguments; `run()` does the rest."""
@@ -258,7 +259,8 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
             for kind="filtered" with `return_samples`
         held_out_units : ids of units whose recording is not looked at; `rates` predicts them all the same
         until : time, s; the recording is not looked at from there on, and `rates` is a forecast
-        proposal : as in `fit`; auto takes optimal or the fitted encoder, else bootstrap
+        proposal : as in `fit`, or expansion (counts with an affine readout, see `nwb_rnn.smc.expansion`);
+            auto takes optimal or expansion where it exists, else the fitted encoder or bootstrap
         return_samples : add latent_samples (trial, sample, time, latent)
 
         Returns
@@ -482,6 +484,8 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
     # small things ------------------------------------------------------------------------------------
 
     def _proposal(self, proposal: str) -> str:
+        if expandable(self.config) and proposal in ("auto", "expansion"):
+            return "expansion"
         chosen = choose(proposal, self.config)
         if chosen == "encoder" and self._encoder is None:
             if proposal == "encoder":

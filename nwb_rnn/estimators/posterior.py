@@ -14,6 +14,7 @@ from nwb_rnn.models import observations
 from nwb_rnn.models.encoder import ConvEncoder
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, predictor
 from nwb_rnn.smc.diagnostics import effective_sample_size, filtering_draws
+from nwb_rnn.smc.expansion import prepare_expanded
 from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.smoother import backward_simulation
 from nwb_rnn.smc.trials import TrialTensors
@@ -60,7 +61,10 @@ def infer(
     parts = []
     for index in tqdm(groups, desc="inferring", disable=not progress or len(groups) < 2):
         group = trials._rows(index, slice(0, bins))
-        inputs = prepare(parameters, config, group, options.proposal, encoder)
+        if options.proposal == "expansion":
+            inputs = prepare_expanded(config, parameters, group, options, generator, encoder)
+        else:
+            inputs = prepare(parameters, config, group, options.proposal, encoder)
         result = run_filter(inputs, options, generator)
         if kind == "smoothed":
             path = backward_simulation(

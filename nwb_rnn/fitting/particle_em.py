@@ -5,7 +5,7 @@ leaves out of the choice of ancestors adds to that, so that it ends at a wrong l
 Expectation maximisation ends where the gradient of log p(y) is zero, up to the error of 64 or more particles.
 
     E step  trajectories from the smoothing law by backward simulation; from the second on, particles of
-            counts are drawn with `smc.expansion` around the mean of the trajectories before
+            counts come from `smc.expansion` around the mean of the last trajectories, where there is one
     M step  `fitting.maximisation`
 
 With counts most of what the steps need to know isn't observed, and plain steps θ ← EM(θ) move a tenth of the
@@ -30,7 +30,7 @@ from nwb_rnn.fitting.maximisation import Draws, maximise_dynamics, maximise_read
 from nwb_rnn.fitting.trainable import cholesky, raw_cholesky
 from nwb_rnn.models.encoder import ConvEncoder
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
-from nwb_rnn.smc.expansion import potential
+from nwb_rnn.smc.expansion import expandable, prepare_around
 from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.smoother import backward_simulation
 from nwb_rnn.smc.trials import TrialTensors
@@ -67,7 +67,8 @@ def polish(
         ahead = _line(before, here, 1 + min(_MOMENTUM, k / (k + 3)))
         p = _natural(parameters, ahead)
         draws = _expect(config, p, encoder, trials, options, around, generator)
-        around = _centre(config, draws, around)
+        if expandable(config):
+            around = draws.latents.unflatten(0, (-1, draws.samples)).mean(1)
         p = maximise_dynamics(config, p, draws, generator)
         if config.readout != "one_to_one":
             p = maximise_readout(config, p, draws)
@@ -109,27 +110,17 @@ def _expect(config, parameters, encoder, trials, options, around, generator) -> 
     samples = min(max(_BINS_DRAWN // int(trials.lengths.sum()), _SAMPLES[0]), _SAMPLES[1])
     per_trial = options.particles * (bins * (config.rank + 2) + config.units)
     size = max(1, _MEMORY // per_trial)
-    if around is not None:
-        options = replace(options, proposal="encoder")
     parts = []
     for index in torch.arange(batch, device=generator.device).split(size):
         group = trials.select(index)
-        source = encoder
-        if around is not None:
-            near = around[index, : group.observed.shape[1]]
-            source = lambda observed, mask, z=near: potential(config, parameters, z, observed, mask)  # noqa: E731
-        inputs = prepare(parameters, config, group, options.proposal, source)
+        if around is None:
+            inputs = prepare(parameters, config, group, options.proposal, encoder)
+        else:
+            inputs = prepare_around(config, parameters, group, around[index, : group.observed.shape[1]])
         result = run_filter(inputs, options, generator)
         path = backward_simulation(parameters, config.activation, inputs.filtered, result, samples, generator)
         parts.append(_rows(path, inputs.filtered, group, bins))
     return Draws(*(torch.cat(p) for p in zip(*parts, strict=True)), samples)
-
-
-def _centre(config: LowRankConfig, draws: Draws, around: Tensor | None) -> Tensor | None:
-    """Mean (B, T, R) of the draws, for counts read out from the latents."""
-    if config.observation == "gaussian" or config.readout == "one_to_one":
-        return around
-    return draws.latents.unflatten(0, (-1, draws.samples)).mean(1)
 
 
 def _rows(path: Tensor, filtered: Tensor, group: TrialTensors, bins: int):

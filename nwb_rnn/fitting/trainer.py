@@ -18,7 +18,8 @@ from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.particle_em import polish
 from nwb_rnn.fitting.trainable import TrainableLowRank
 from nwb_rnn.models.low_rank import LowRankParameters
-from nwb_rnn.smc.filter import FilterOptions, log_likelihood
+from nwb_rnn.smc.expansion import expandable, prepare_expanded
+from nwb_rnn.smc.filter import FilterOptions, log_likelihood, run_filter
 from nwb_rnn.smc.trials import TrialTensors
 
 _RETRIES = 3  # times that a diverged fit goes back to its last good state with half the learning rate
@@ -157,7 +158,7 @@ class Trainer:
         )
         if self.validation is None:
             return found
-        scores = [self._score(p) for p in (trained, found)]
+        scores = [self._score_without_encoder(p) for p in (trained, found)]
         return found if scores[1] >= scores[0] else None
 
     def objective(self, trials: TrialTensors, particles: int, generator: torch.Generator) -> Tensor:
@@ -267,6 +268,17 @@ class Trainer:
         particles = self.options.validation_particles
         total = self._log_likelihood(parameters, self.validation, particles, generator, None).sum()
         return float(total / (self.validation.mask.amax(-1) > 0).sum())
+
+    def _score_without_encoder(self, parameters: LowRankParameters) -> float:
+        """As `_score`, for parameters that the encoder was not trained with, where counts can do without."""
+        config, validation = self.module.config, self.validation
+        if self.options.proposal != "encoder" or not expandable(config):
+            return self._score(parameters)
+        generator = torch.Generator(self.generator.device).manual_seed(config.seed)
+        how = self.filter_options(self.options.validation_particles)
+        inputs = prepare_expanded(config, parameters, validation, how, generator)
+        total = run_filter(inputs, how, generator).log_increments.sum()
+        return float(total / (validation.mask.amax(-1) > 0).sum())
 
     def _shown(self) -> dict[str, str]:
         last = self.progress.history[-1]
