@@ -12,6 +12,7 @@ M, W, h, a, hidden weights and dispersions have none and stay.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +23,8 @@ from nwb_rnn.models.low_rank import LowRankParameters, rates, readout_features
 
 _MOST_PAIRS = 60_000  # of the regression of V
 _RIDGE = 1e-3  # of the mean squared rate
+_DEPTH = 2.0  # of modulation, in the units of η: of log rate for the exponential link
+_HALVINGS = 5  # of a step of Fisher scoring
 _BLOCK = 2_000  # rows of the readout's regression at once
 
 
@@ -92,12 +95,19 @@ def maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankParam
     weight = 1.0  # the variance of a Gaussian cancels
     if config.observation != "gaussian":
         weight = 1 / observations.variance(expected, config.observation, p.spread)
-    score = (seen * weight * slope * (y - expected)).T @ design
-    information = _weighted_gram(design, seen * weight * slope**2)
+    counts = config.observation != "gaussian"
+    prior = _prior(design, draws.samples) if counts else torch.zeros_like(design.T @ design)
+    score = (seen * weight * slope * (y - expected)).T @ design - theta @ prior
+    information = _weighted_gram(design, seen * weight * slope**2) + prior
     size = torch.diagonal(information, dim1=1, dim2=2).mean(1)[:, None, None]
     information = information + (1e-4 * size + 1e-9) * torch.eye(design.shape[1]).to(design)
     step = torch.linalg.solve(information, score[..., None])[..., 0].clamp(-1, 1)
-    theta = theta + step
+
+    def worth(theta: Tensor) -> Tensor:  # (D,), up to a constant
+        values = observations.log_likelihood(y, design @ theta.T, config.observation, config.link, p.spread)
+        return (seen * values).sum(0) - 0.5 * ((theta @ prior) * theta).sum(1)
+
+    theta = _climb(worth, theta, step) if counts else theta + step
     dtype = p.decay.dtype
     rank = config.rank
     changed = dict(readout_weights=theta[:, :rank].to(dtype), readout_bias=theta[:, -1].to(dtype))
@@ -109,6 +119,29 @@ def maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankParam
         noise = torch.where(count > 0, squared.clamp(min=1e-8), p.observation_noise)
         changed["observation_noise"] = noise.to(dtype)
     return replace(p, **changed)
+
+
+def _prior(design: Tensor, samples: int) -> Tensor:
+    """Precision (I, I) of the weights on `design` (P, I), in which every trial counts `samples` times.
+
+    What a unit's predictor does with the latents has a standard deviation of about _DEPTH, in any basis:
+    enough for a unit that is silent in most states; without it one of hardly any spikes runs off to infinity.
+    """
+    centred = design - design.mean(0)  # the column of the bias becomes 0
+    return samples / _DEPTH**2 * (centred.T @ centred) / len(design)
+
+
+def _climb(worth: Callable[[Tensor], Tensor], theta: Tensor, step: Tensor) -> Tensor:
+    """theta (D, I) after the longest of a few halves of `step` that is worth no less, for each row alone."""
+    now, left = worth(theta), torch.ones(len(theta), dtype=torch.bool, device=theta.device)
+    for halves in range(_HALVINGS):
+        ahead = torch.where(left[:, None], theta + 0.5**halves * step, theta)
+        taken = left & (worth(ahead) >= now)
+        theta = torch.where(taken[:, None], ahead, theta)
+        left = left & ~taken
+        if not left.any():
+            break
+    return theta
 
 
 def _weighted_gram(design: Tensor, weight: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ way that is left, or less. They are taken from where the last two point to inste
 which for a share λ of missing information shrinks what is left by about √(0.7 λ) a step in place of λ, and
 does not add to the noise of directions in which EM is done in one step. The result is the mean over the last
 third of the steps. Factors of covariances are extrapolated and averaged with the logarithm of their diagonal,
-and variances as logarithms.
+and variances as logarithms. Where log p(y) falls, as the E step sees it, β starts from 0 again (O'Donoghue &
+Candès 2015).
 """
 
 from __future__ import annotations
@@ -62,11 +63,12 @@ def polish(
     options = FilterOptions(_PARTICLES, proposal, backend)
     generator = torch.Generator(parameters.decay.device).manual_seed(2 * config.seed + 2)
     before = here = _raw(parameters)
-    total, count, around = None, 0, None
+    total, count, around, age, likelihood = None, 0, None, 0, None
     for k in tqdm(range(iterations), desc="polishing", disable=not progress):
-        ahead = _line(before, here, 1 + min(_MOMENTUM, k / (k + 3)))
-        p = _natural(parameters, ahead)
-        draws = _expect(config, p, encoder, trials, options, around, generator)
+        p = _natural(parameters, _line(before, here, 1 + min(_MOMENTUM, age / (age + 3))))
+        draws, found = _expect(config, p, encoder, trials, options, around, generator)
+        age = 0 if likelihood is not None and _fell(likelihood, found) else age + 1
+        likelihood = found
         if expandable(config):
             around = draws.latents.unflatten(0, (-1, draws.samples)).mean(1)
         p = maximise_dynamics(config, p, draws, generator)
@@ -74,11 +76,17 @@ def polish(
             p = maximise_readout(config, p, draws)
         before, here = here, _raw(p)
         if not all(torch.isfinite(x).all() for x in here.values()):
-            return parameters if total is None else _natural(parameters, total)
+            break
         if k >= iterations - max(1, iterations // 3):
             count += 1
             total = here if total is None else _line(total, here, 1 / count)
     return parameters if total is None else _natural(parameters, total)
+
+
+def _fell(before: Tensor, now: Tensor) -> bool:
+    """Whether log p(y) of the trials (B,) fell by more than the standard error of the sum of changes."""
+    change = now - before
+    return bool(change.sum() < -(len(change) ** 0.5) * change.std(correction=0))
 
 
 _FACTORS = ("transition_cholesky", "initial_cholesky")
@@ -104,13 +112,16 @@ def _line(start: dict[str, Tensor], end: dict[str, Tensor], share: float) -> dic
     return {name: x + share * (end[name] - x) for name, x in start.items()}
 
 
-def _expect(config, parameters, encoder, trials, options, around, generator) -> Draws:
-    """Draws for all trials; `around` (B, T, R) is where to expand the likelihood, None for `proposal`."""
+def _expect(config, parameters, encoder, trials, options, around, generator) -> tuple[Draws, Tensor]:
+    """Draws for all trials and log p(y) of each.
+
+    `around` (B, T, R) is where to expand the likelihood, or None for the proposal of `options`.
+    """
     batch, bins, _ = trials.observed.shape
     samples = min(max(_BINS_DRAWN // int(trials.lengths.sum()), _SAMPLES[0]), _SAMPLES[1])
     per_trial = options.particles * (bins * (config.rank + 2) + config.units)
     size = max(1, _MEMORY // per_trial)
-    parts = []
+    parts, likelihoods = [], []
     for index in torch.arange(batch, device=generator.device).split(size):
         group = trials.select(index)
         if around is None:
@@ -120,7 +131,9 @@ def _expect(config, parameters, encoder, trials, options, around, generator) -> 
         result = run_filter(inputs, options, generator)
         path = backward_simulation(parameters, config.activation, inputs.filtered, result, samples, generator)
         parts.append(_rows(path, inputs.filtered, group, bins))
-    return Draws(*(torch.cat(p) for p in zip(*parts, strict=True)), samples)
+        likelihoods.append(result.log_increments.sum(1))
+    draws = Draws(*(torch.cat(p) for p in zip(*parts, strict=True)), samples)
+    return draws, torch.cat(likelihoods)
 
 
 def _rows(path: Tensor, filtered: Tensor, group: TrialTensors, bins: int):
