@@ -9,7 +9,7 @@ z_teacher = C⁺ (C_fit z_fit + d_fit − d). Then, for each fit, with the toler
     frequency of simulated latents within 3 % of the teacher's, simulated alike (oscillator)
     drift     along the circle in those orbits, below 0.01 rad a bin (ring)
     noise     root of the mean latent noise variance within 15 %
-    likelihood of as many new trials, nats a bin above that under the teacher (512 particles); no tolerance
+    likelihood of as many new trials, nats a bin above that under the teacher (256 particles); no tolerance
 
     python benchmarks/teachers.py [--seeds 5] [--iterations 400] [--learning-rate 0.01]
         [--trials 60] [--bins 100]
@@ -120,10 +120,12 @@ def main() -> None:
                     **polish,
                 )
                 new = teacher.simulate(options.trials, bins=options.bins, seed=1000 + seed)
-                pair = [m.score(new, particles=512)["log_likelihood_per_bin"] for m in (model, teacher)]
+                pair = [m.score(new, particles=256)["log_likelihood_per_bin"] for m in (model, teacher)]
                 figures["likelihood"].append((pair[0] - pair[1], True))
                 for figure, value in compare(name, model, teacher).items():
                     figures[figure].append(value)
+                last = ", ".join(f"{figure} {values[-1][0]:.3g}" for figure, values in figures.items())
+                print(f"  {name}, {observation}, seed {seed}: {last}", flush=True)
             spent = (time.process_time() - began) / options.seeds
             print(f"{name}, {observation}: {spent:.1f} s of processor a fit", flush=True)
             for figure, values in figures.items():

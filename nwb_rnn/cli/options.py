@@ -156,7 +156,9 @@ network = together(
 training = together(
     click.option("--iterations", type=click.IntRange(1), default=500, show_default=True),
     click.option(
-        "--polish", type=click.IntRange(0), default=24, show_default=True, help="Steps of particle EM."
+        "--polish",
+        type=click.IntRange(0),
+        help="Steps of particle EM; by default 24 for counts with up to 3 latents, else 8.",
     ),
     click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True),
     click.option("--particles", type=click.IntRange(1), default=16, show_default=True),

@@ -116,7 +116,7 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
         checkpoint: str | Path | None = None,
         callback: Callable[[dict], None] | None = None,
         start: str = "data",
-        polish: int = 24,
+        polish: int | None = None,
         **options,
     ) -> LowRankRNN:
         """Fit by variational sequential Monte Carlo.
@@ -138,7 +138,8 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
         callback : called with iteration, objective, validation, learning_rate and seconds at each check
         start : "data" from a linear system fitted to the data, "random", or "current" to go on from the
             parameters this model already has
-        polish : steps of particle expectation maximisation after the last gradient step; 0 for none
+        polish : steps of particle expectation maximisation after the last gradient step; 0 for none, by
+            default as many as `nwb_rnn.fitting.particle_em.usual_steps` says
 
         Returns
         -------
@@ -177,7 +178,7 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
         device: str = "auto",
         checkpoint: str | Path | None = None,
         start: str = "data",
-        polish: int = 24,
+        polish: int | None = None,
         **options,
     ) -> Training:
         """What `fit` does before its first iteration, from the same arguments; `run()` does the rest."""

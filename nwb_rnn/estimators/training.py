@@ -12,6 +12,7 @@ import xarray as xr
 from nwb_rnn.estimators import left_out, matching
 from nwb_rnn.fitting.lockstep import shape, train_together
 from nwb_rnn.fitting.options import TrainingOptions
+from nwb_rnn.fitting.particle_em import usual_steps
 from nwb_rnn.fitting.standardise import Scale
 from nwb_rnn.fitting.start import starting_module
 from nwb_rnn.fitting.trainable import TrainableLowRank
@@ -48,7 +49,7 @@ class Training:
         validation: xr.Dataset | None,
         options: TrainingOptions,
         start: str,
-        polish: int,
+        polish: int | None,
         current: tuple[LowRankParameters, ConvEncoder | None] | None,
         keep: Callable[[Fitted], None],
     ):
@@ -79,7 +80,8 @@ class Training:
         self._module = starting_module(config, data, options.proposal, start, current)
         self.trainer = Trainer(self._module, data, held, options)
         self._description, self._decay, self._scale, self._gone = description, decay, scale, gone
-        self._polish, self._keep = polish, keep
+        self._polish = usual_steps(config) if polish is None else polish
+        self._keep = keep
         self._finished: LowRankParameters | None = None
 
     @property

@@ -40,6 +40,16 @@ _PARTICLES = 64
 _BINS_DRAWN, _SAMPLES = 24_000, (4, 16)  # draws in all, and the least and the most of one trial
 _MEMORY = 40_000_000  # numbers held while filtering
 _MOMENTUM = 0.7
+_MANY, _STEPS, _FEW_LATENTS = 24, 8, 3
+
+
+def usual_steps(config: LowRankConfig) -> int:
+    """24 for counts with up to three latents, whose noise is stationary then, and 8 otherwise.
+
+    With more latents long runs were no gain: on spikes of a linear track (six latents) eight steps keep theta
+    and 24 flatten it.
+    """
+    return _MANY if config.observation != "gaussian" and config.rank <= _FEW_LATENTS else _STEPS
 
 
 @torch.no_grad()
