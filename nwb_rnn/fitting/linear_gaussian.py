@@ -7,6 +7,7 @@ Kalman filter in information form, Rauch–Tung–Striebel smoother, closed-form
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +45,26 @@ def smooth(system: LinearSystem, observed: np.ndarray, mask: np.ndarray) -> Post
 
 def smooth_information(system: LinearSystem, precision: np.ndarray, linear: np.ndarray) -> Posterior:
     """The same where bin t says exp(h·z − ½ zᵀ J z) of its latents: J (B, T, R, R) and h (B, T, R)."""
+    if importlib.util.find_spec("numba") is None:
+        return _smooth_together(system, precision, linear)
+    from nwb_rnn.fitting.smoother_kernel import smooth_trials
+
+    batch, bins, rank = linear.shape
+    lagged = np.empty((batch, max(bins - 1, 0), rank, rank))
+    found = Posterior(np.empty(linear.shape), np.empty(precision.shape), lagged, np.empty(batch))
+    law = (
+        system.transition,
+        system.transition_covariance,
+        system.initial_mean,
+        system.initial_covariance,
+    )
+    given = [np.ascontiguousarray(x, dtype=float) for x in (*law, precision, linear)]
+    smooth_trials(*given, found.mean, found.covariance, found.lagged, found.log_likelihood)
+    return found
+
+
+def _smooth_together(system: LinearSystem, precision: np.ndarray, linear: np.ndarray) -> Posterior:
+    """`smooth_information` in numpy, all trials a bin at a time."""
     batch, bins, rank = linear.shape
     mean, covariance = np.empty((batch, bins, rank)), np.empty((batch, bins, rank, rank))
     ahead_mean, ahead_covariance = np.empty_like(mean), np.empty_like(covariance)
