@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=6)
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--iterations", type=int, default=300)
-    parser.add_argument("--polish", type=int, default=8)
+    parser.add_argument("--polish", type=int, help="steps of particle EM; by default those of the fit")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     path = recordings.folder() / "linear_track" / "sub-rat01_ses-lineartrack_behavior+ecephys.nwb"

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--iterations", type=int, default=600)
-    parser.add_argument("--polish", type=int, default=8)
+    parser.add_argument("--polish", type=int, help="steps of particle EM; by default those of the fit")
     parser.add_argument("--resampling-gradient", type=float, help="by default that of the fit")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=0)

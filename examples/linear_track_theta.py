@@ -48,7 +48,7 @@ def main(folder: str = ".", iterations: str = "300", recording: str = "") -> Pat
         crop=150,
         batch_size=32,
         learning_rate=1e-3,
-        polish=8 if int(iterations) > 50 else 0,
+        polish=None if int(iterations) > 50 else 0,
         progress=sys.stderr.isatty(),
     )
     simulated = model.simulate(trials=2 * trials.sizes["trial"], like=trials)

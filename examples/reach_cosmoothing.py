@@ -38,7 +38,7 @@ def main(folder: str = ".", iterations: str = "600", recording: str = "") -> Pat
         training,
         validation,
         iterations=int(iterations),
-        polish=8 if int(iterations) > 50 else 0,
+        polish=None if int(iterations) > 50 else 0,
         progress=sys.stderr.isatty(),
     )
     scores = model.score(test, held_out_units=held)

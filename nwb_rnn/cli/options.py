@@ -158,7 +158,7 @@ training = together(
     click.option(
         "--polish",
         type=click.IntRange(0),
-        help="Steps of particle EM; by default 24 for counts with up to 3 latents, else 8.",
+        help="Steps of particle EM; by default 8, or for counts 24 with up to 3 latents and else 4.",
     ),
     click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True),
     click.option("--particles", type=click.IntRange(1), default=16, show_default=True),

@@ -40,16 +40,18 @@ _PARTICLES = 64
 _BINS_DRAWN, _SAMPLES = 24_000, (4, 16)  # draws in all, and the least and the most of one trial
 _MEMORY = 40_000_000  # numbers held while filtering
 _MOMENTUM = 0.7
-_MANY, _STEPS, _FEW_LATENTS = 24, 8, 3
+_SIGNALS, _COUNTS, _COUNTS_OF_MANY, _FEW_LATENTS = 8, 24, 4, 3  # steps; latents
 
 
 def usual_steps(config: LowRankConfig) -> int:
-    """24 for counts with up to three latents, whose noise is stationary then, and 8 otherwise.
+    """8 for signals; for counts 24 with up to three latents, whose noise is stationary then, and 4 with more.
 
-    With more latents long runs were no gain: on spikes of a linear track (six latents) eight steps keep theta
-    and 24 flatten it.
+    With more latents long runs were no gain: on spikes of a linear track (six latents) four steps keep theta
+    and the mean rates, eight keep less of them and 24 flatten theta.
     """
-    return _MANY if config.observation != "gaussian" and config.rank <= _FEW_LATENTS else _STEPS
+    if config.observation == "gaussian":
+        return _SIGNALS
+    return _COUNTS if config.rank <= _FEW_LATENTS else _COUNTS_OF_MANY
 
 
 @torch.no_grad()
