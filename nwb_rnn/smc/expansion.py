@@ -7,6 +7,7 @@ expected counts μ, their slope g' and variance s at z* (one step of Fisher scor
 
 and particles are drawn as those of an encoder are (`proposals.encoder`); weights make up for the rest. z* is
 the mean of trajectories drawn from the smoothing law by a first pass with another proposal, or from before.
+Where z* is so wrong that particles would be sent far off, they are sent a shorter way.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from nwb_rnn.smc.smoother import backward_simulation
 from nwb_rnn.smc.trials import TrialTensors
 
 _SAMPLES = 16  # trajectories whose mean is z*
+_FURTHEST = 1.0  # change of η that an expansion is good for
 
 
 def expandable(config: LowRankConfig) -> bool:
@@ -49,13 +51,30 @@ def potential(
     return precision, linear + (precision @ around[..., None])[..., 0]
 
 
+def within_reach(parameters: LowRankParameters, around: Tensor, precision: Tensor, linear: Tensor) -> Tensor:
+    """b (B, T, R) with a smaller slope at z* where it would move some unit's η by more than _FURTHEST.
+
+    The move is that of the potential times what the transition alone says of a bin (P = Q⁻¹ or Q_0⁻¹),
+    (H + P)⁻¹ times the slope. Far from the data an exponential link has no curvature to slow it down.
+    """
+    curvature = (precision @ around[..., None])[..., 0]
+    slope = (linear - curvature)[..., None]
+    later = torch.cholesky_inverse(parameters.transition_cholesky)
+    known = later.repeat(around.shape[1], 1, 1)
+    known[0] = torch.cholesky_inverse(parameters.initial_cholesky)
+    move = parameters.readout_weights @ torch.linalg.solve(precision + known, slope)
+    share = (_FURTHEST / move.abs().amax((2, 3))).clamp(max=1)
+    return curvature + share[..., None] * slope[..., 0]
+
+
 def prepare_around(
     config: LowRankConfig, parameters: LowRankParameters, trials: TrialTensors, around: Tensor
 ) -> SequenceInputs:
     """As `filter.prepare`, with the likelihood expanded around latents (B, T, R)."""
 
     def read(observed: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return potential(config, parameters, around, observed, mask)
+        precision, linear = potential(config, parameters, around, observed, mask)
+        return precision, within_reach(parameters, around, precision, linear)
 
     return prepare(parameters, config, trials, "encoder", read)
 

@@ -7,7 +7,7 @@ import torch
 
 from nwb_rnn.models import observations
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, predictor
-from nwb_rnn.smc.expansion import potential
+from nwb_rnn.smc.expansion import potential, within_reach
 
 RANK, OBSERVED = 3, 7
 
@@ -77,3 +77,25 @@ def test_its_curvature_is_that_of_the_likelihood_where_information_is_certain(ob
 
     wanted = torch.autograd.functional.hessian(minus, around[1, 2])
     torch.testing.assert_close(precision[1, 2], wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_a_wrong_place_sends_particles_a_short_way_only():
+    config, p = model("poisson", "exp")
+    around, observed, mask = data()
+    around[0, 0] -= 4 * p.readout_weights.sum(0)  # rates next to nothing, and so hardly any curvature
+    # and a bin whose counts are just what is expected there
+    observed[0, 1] = torch.exp(around[0, 1] @ p.readout_weights.T + p.readout_bias)
+    precision, linear = potential(config, p, around, observed, mask)
+    shorter = within_reach(p, around, precision, linear)
+
+    def moves(b):
+        slope = b - (precision @ around[..., None])[..., 0]
+        eye = torch.eye(RANK, dtype=torch.float64)
+        step = torch.linalg.solve(precision + eye, slope[..., None])[..., 0]  # Q and Q_0 are 1
+        return step, (step @ p.readout_weights.T).abs().amax(-1)
+
+    (step, size), (cut, cut_size) = moves(linear), moves(shorter)
+    assert size[0, 0] > 3
+    torch.testing.assert_close(cut_size, size.clamp(max=1.0), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(cut * size[..., None], step * cut_size[..., None], rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(shorter[0, 1], linear[0, 1])
