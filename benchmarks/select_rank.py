@@ -11,9 +11,9 @@ Claim, made after one run of the Poisson oscillator's seed 0 (ranks 2 to 4, chos
 seed was run with this link and the start by Laplace EM: rank 2 is chosen for the Poisson oscillator in at
 least four of seeds 1 to 5. It held (four of four; the fifth was not run).
 
-Claim, made before any seed of these was run (2026-11-26): of ranks 1 to 4, rank 2 is chosen in at least four of
-seeds 0 to 4 for bistable and ring, Gaussian and Poisson, and for the Gaussian oscillator (earlier 2, 3, 2, 2, 2,
-with the end of the fit as it was then).
+Claim, made before any seed of these was run (2026-11-26): of ranks 1 to 4, rank 2 is chosen in at least
+four of seeds 0 to 4 for bistable and ring, Gaussian and Poisson, and for the Gaussian oscillator (earlier 2,
+3, 2, 2, 2, with the end of the fit as it was then).
 """
 
 from __future__ import annotations

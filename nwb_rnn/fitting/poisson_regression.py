@@ -6,6 +6,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from nwb_rnn.fitting.count_law import CountLaw
+
 
 def poisson_regression(x: np.ndarray, y: np.ndarray, seen: np.ndarray, link: str):
     """Weights (D, R) and biases (D,) of y ~ Poisson(g(W x + d)), penalised so silent units stay finite."""
@@ -13,7 +15,7 @@ def poisson_regression(x: np.ndarray, y: np.ndarray, seen: np.ndarray, link: str
     mean = np.maximum((y * seen).sum(0) / np.maximum(seen.sum(0), 1), 1e-4)
     start = np.zeros((features + 1, units))
     exponential = np.array([name == "exp" for name in link.split(",")])
-    start[-1] = np.where(exponential, np.log(mean), mean + np.log(-np.expm1(-mean)))
+    start[-1] = CountLaw("poisson", link).predictor(mean)
     design = np.column_stack([x, np.ones(len(x))])
     total = max(seen.sum(), 1.0)
 
