@@ -6,6 +6,8 @@ proportional to w_t^k N(z_{t+1}; F(z_t^k, v_t), Q): the transition into t + 1 us
 
 from __future__ import annotations
 
+import importlib.util
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,7 @@ def backward_simulation(
     generator: torch.Generator,
 ) -> Tensor:
     """Draw `samples` whole trajectories S per trial from the smoothing law: (B, T, S, R)."""
-    latents, log_weights = result.latents, result.log_weights
+    latents = result.latents
     batch, bins, _, rank = latents.shape
     inverse = torch.linalg.solve_triangular(
         parameters.transition_cholesky,
@@ -32,6 +34,26 @@ def backward_simulation(
     uniforms = torch.rand(
         bins, batch, samples, 1, generator=generator, device=generator.device, dtype=latents.dtype
     ).to(latents.device)
+    if _compiled(parameters, activation, latents):
+        from nwb_rnn.smc.backends import cpu_smoother
+
+        return cpu_smoother.backward_simulation(parameters, activation, inverse, filtered, result, uniforms)
+    return _simulate(parameters, activation, inverse, filtered, result, uniforms)
+
+
+def _compiled(parameters: LowRankParameters, activation: str, latents: Tensor) -> bool:
+    """Whether there is compiled code for this model."""
+    if latents.dtype != parameters.left_vectors.dtype or importlib.util.find_spec("numba") is None:
+        return False
+    from nwb_rnn.smc.backends import cpu
+
+    return cpu.supports_network(parameters.left_vectors, activation, "none") is None
+
+
+def _simulate(parameters, activation, inverse, filtered, result, uniforms) -> Tensor:
+    """The definition: from the inverse (R, R) of the transition's factor and uniforms (T, B, S, 1)."""
+    latents, log_weights = result.latents, result.log_weights
+    bins, _, samples, _ = uniforms.shape
     following = _pick(latents[:, -1], log_weights[:, -1, None].expand(-1, samples, -1), uniforms[-1])
     path = [following]
     for t in range(bins - 2, -1, -1):

@@ -48,7 +48,7 @@ def test_the_number_of_threads_does_not_change_a_bit(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_does_not_wait_for_threads_it_does_not_have(monkeypatch):
     monkeypatch.setattr(cpu, "threads", 2)
-    cpu._in_threads(lambda first, last: None, 4)
+    cpu.in_threads(lambda first, last: None, 4)
     assert cpu._pools
     child = os.fork()
     if child == 0:
@@ -64,7 +64,7 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        cpu._in_threads(work, 4)
+        cpu.in_threads(work, 4)
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ class Passes:
             else:
                 cpu_forward.weighted(self.kernels, self.block, *shared, drawing, counts, first, last)
 
-        _in_threads(work, self.chunks)
+        in_threads(work, self.chunks)
         return torch.from_numpy(self.path.log_increments).reshape(problem.noise.shape[:2])
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -258,7 +258,7 @@ class Passes:
             share = problem.resampling_gradient
             loop(self.kernels, *shared, on_increments, share, sums, local, self.edges, first, last)
 
-        _in_threads(work, self.chunks)
+        in_threads(work, self.chunks)
         return sums, local
 
 
@@ -266,7 +266,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # a forked child has the object but none of its threads
 
 
-def _in_threads(work: Callable[[int, int], None], count: int) -> None:
+def in_threads(work: Callable[[int, int], None], count: int) -> None:
     """Call work(first, last) so that 0..count − 1 are covered, one range for each thread."""
     workers = min(threads or torch.get_num_threads(), count)
     if workers <= 1:

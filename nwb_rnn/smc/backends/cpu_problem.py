@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nwb_rnn.models.low_rank import LowRankParameters
 from nwb_rnn.numba_cache import revision
 from nwb_rnn.smc.backends import cpu_readout, cpu_steps
 from nwb_rnn.smc.backends.cpu_lanes import REGISTER_BYTES
@@ -23,17 +24,13 @@ SCHEMES = {
 }
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What one call of `run` got; `skip` says whether bins past a trial's length are left out."""
+class Particles:
+    """Arrays of the dtype of `noise` (…, K, R), and with rows for as many particles."""
 
-    inputs: SequenceInputs
     noise: Tensor
-    uniforms: Tensor
-    resampling: str
-    ancestors: Tensor | None
-    skip: bool
-    resampling_gradient: float
+
+    def __init__(self, like: Tensor):
+        self.noise = like
 
     @property
     def lanes(self) -> int:
@@ -42,11 +39,7 @@ class Problem:
     @property
     def stride(self) -> int:
         """Length of a row of particles."""
-        return padded(self.noise.shape[2], self.noise.element_size())
-
-    @property
-    def one_to_one(self) -> bool:
-        return self.inputs.parameters.readout_gain is not None
+        return padded(self.noise.shape[-2], self.noise.element_size())
 
     def zeros(self, *shape: int) -> np.ndarray:
         return np.zeros(shape, f"f{self.noise.element_size()}")
@@ -58,20 +51,43 @@ class Problem:
     def vectors(self, units: int) -> int:
         return -(-units // self.lanes)
 
+    def spec(self, activation: str, observation: str, link: str, readout: str) -> KernelSpec:
+        particles, rank = self.noise.shape[-2:]
+        return KernelSpec(
+            rank=rank,
+            block=_block(particles, rank),
+            activation=activation,
+            observation=observation,
+            link=link,
+            readout=readout,
+            dtype=str(self.noise.dtype).removeprefix("torch."),
+            revision=revision(FILES),
+        )
+
+
+@dataclass(frozen=True)
+class Problem(Particles):
+    """What one call of `run` got; `skip` says whether bins past a trial's length are left out."""
+
+    inputs: SequenceInputs
+    noise: Tensor
+    uniforms: Tensor
+    resampling: str
+    ancestors: Tensor | None
+    skip: bool
+    resampling_gradient: float
+
+    @property
+    def one_to_one(self) -> bool:
+        return self.inputs.parameters.readout_gain is not None
+
 
 def spec(problem: Problem) -> KernelSpec:
-    inputs, particles, rank = problem.inputs, problem.noise.shape[2], problem.noise.shape[3]
-    adapted = inputs.proposal.adapted
-    return KernelSpec(
-        rank=rank,
-        block=_block(particles, rank),
-        activation=inputs.activation,
-        observation="none" if adapted else inputs.observation,
-        link="none" if adapted else inputs.link,
-        readout="none" if adapted else "one_to_one" if problem.one_to_one else "affine",
-        dtype=str(problem.noise.dtype).removeprefix("torch."),
-        revision=revision(FILES),
-    )
+    inputs = problem.inputs
+    if inputs.proposal.adapted:
+        return problem.spec(inputs.activation, "none", "none", "none")
+    readout = "one_to_one" if problem.one_to_one else "affine"
+    return problem.spec(inputs.activation, inputs.observation, inputs.link, readout)
 
 
 def _block(particles: int, rank: int) -> int:
@@ -82,18 +98,12 @@ def _block(particles: int, rank: int) -> int:
 
 def model(problem: Problem) -> Model:
     p = problem.inputs.parameters
-    units = p.left_vectors.shape[0]
     adapted = problem.inputs.proposal.adapted
-    columns = problem.vectors(units) * problem.lanes
-    input_weights = problem.zeros(p.input_weights.shape[1], columns)
-    input_weights[:, :units] = array(p.input_weights).T
-    network = _pack(
-        problem, units, [*array(p.left_vectors).T, *array(p.right_vectors), array(p.unit_bias), 0]
-    )
+    pack, input_weights = network(problem, p)
     noise = None if adapted or p.observation_noise is None else array(p.observation_noise)
     log_noise = problem.zeros(0) if noise is None else np.log(2 * np.pi * noise)
     return Model(
-        network=network,
+        network=pack,
         readout=problem.zeros(0, 1, 1) if adapted else _readout_pack(problem, noise),
         input_weights=input_weights,
         readout_inputs=input_weights if problem.one_to_one else input_weights[:0],
@@ -101,6 +111,15 @@ def model(problem: Problem) -> Model:
         decay=array(p.decay).reshape(1),
         initial_mean=array(p.initial_mean),
     )
+
+
+def network(room: Particles, p: LowRankParameters) -> tuple[np.ndarray, np.ndarray]:
+    """The pack of `cpu_units`, and the input weights (U, N')."""
+    units = p.left_vectors.shape[0]
+    input_weights = room.zeros(p.input_weights.shape[1], room.vectors(units) * room.lanes)
+    input_weights[:, :units] = array(p.input_weights).T
+    rows = [*array(p.left_vectors).T, *array(p.right_vectors), array(p.unit_bias), 0]
+    return _pack(room, units, rows), input_weights
 
 
 def _readout_pack(problem: Problem, noise: np.ndarray | None) -> np.ndarray:
@@ -119,7 +138,7 @@ def _readout_pack(problem: Problem, noise: np.ndarray | None) -> np.ndarray:
     return _pack(problem, units, [*array(weights).T, *rows.values()])
 
 
-def _pack(problem: Problem, units: int, rows: list) -> np.ndarray:
+def _pack(problem: Particles, units: int, rows: list) -> np.ndarray:
     """(units / W, rows, W) of `cpu_blocks`."""
     vectors, lanes = problem.vectors(units), problem.lanes
     flat = problem.zeros(len(rows), vectors * lanes)
