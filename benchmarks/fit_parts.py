@@ -41,7 +41,11 @@ PARTS = {
         "fitting.linear_start:smooth",
         "fitting.linear_start:poisson_regression",
     ],
-    "start: modes": ["fitting.laplace:smooth_counts", "fitting.linear_start:smooth_counts"],
+    "start: modes": [
+        "fitting.laplace:smooth_counts",
+        "fitting.laplace:_smooth",
+        "fitting.linear_start:smooth_counts",
+    ],
     "start: readout": ["fitting.laplace:_maximise_readout"],
     "training": ["fitting.trainer:Trainer._step"],
     "validation": ["fitting.trainer:Trainer._score", "fitting.trainer:Trainer._score_without_encoder"],

@@ -49,6 +49,14 @@ class CountLaw:
         y, eta = torch.as_tensor(observed), torch.as_tensor(predictor)
         return observations.log_likelihood(y, eta, self._kind, self.link, self._spread).numpy()
 
+    def free_terms(self, observed: np.ndarray) -> np.ndarray:
+        """The rest of it, which depends on no η."""
+        y = torch.as_tensor(observed)
+        free = -torch.lgamma(y + 1)
+        if self._spread is not None:
+            free = free + observations.dispersion_terms(y, self._spread)
+        return free.numpy()
+
     def terms(self, observed: np.ndarray, predictor: np.ndarray) -> np.ndarray:
         """The part of log p(y | η) that depends on η, which costs far less."""
         y, eta = torch.as_tensor(observed), torch.as_tensor(predictor)

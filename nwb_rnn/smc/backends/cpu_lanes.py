@@ -96,6 +96,9 @@ class Lanes:
         """|self|"""
         return self._call("llvm.fabs", self.value)
 
+    def square_root(self) -> Lanes:
+        return self._call("llvm.sqrt", self.value)
+
     def _call(self, intrinsic: str, *values) -> Lanes:
         name = f"{intrinsic}.v{self.type.count}f{_INTEGER_BITS[self.element]}"
         kind = ir.FunctionType(self.type, [self.type] * len(values))

@@ -24,31 +24,31 @@ def padded(particles: int, itemsize: int) -> int:
 @intrinsic
 def copy(typingctx, target, source):
     """target = source"""
-    return _elementwise(lambda index, row, source: source, target, source)
+    return elementwise(lambda index, row, source: source, target, source)
 
 
 @intrinsic
 def fill(typingctx, target, number):
     """target = number"""
-    return _elementwise(lambda index, row, number: number, target, number)
+    return elementwise(lambda index, row, number: number, target, number)
 
 
 @intrinsic
 def add(typingctx, target, number):
     """target += number"""
-    return _elementwise(lambda index, row, number: row + number, target, number)
+    return elementwise(lambda index, row, number: row + number, target, number)
 
 
 @intrinsic
 def scale(typingctx, target, number):
     """target *= number"""
-    return _elementwise(lambda index, row, number: row * number, target, number)
+    return elementwise(lambda index, row, number: row * number, target, number)
 
 
 @intrinsic
 def add_scaled(typingctx, target, number, source):
     """target += number · source"""
-    return _elementwise(
+    return elementwise(
         lambda index, row, number, source: source.times_plus(number, row), target, number, source
     )
 
@@ -56,19 +56,19 @@ def add_scaled(typingctx, target, number, source):
 @intrinsic
 def multiply(typingctx, target, one, other):
     """target = one · other, of which either may be a number"""
-    return _elementwise(lambda index, row, one, other: one * other, target, one, other)
+    return elementwise(lambda index, row, one, other: one * other, target, one, other)
 
 
 @intrinsic
 def subtract(typingctx, target, one, other):
     """target = one − other"""
-    return _elementwise(lambda index, row, one, other: one - other, target, one, other)
+    return elementwise(lambda index, row, one, other: one - other, target, one, other)
 
 
 @intrinsic
 def add_product(typingctx, target, number, one, other):
     """target += number · one · other"""
-    return _elementwise(
+    return elementwise(
         lambda index, row, number, one, other: one.times_plus(other * number, row),
         target,
         number,
@@ -78,9 +78,23 @@ def add_product(typingctx, target, number, one, other):
 
 
 @intrinsic
+def divide(typingctx, target, one, other):
+    """target = one / other, of which either may be a number"""
+    return elementwise(lambda index, row, one, other: one / other, target, one, other)
+
+
+@intrinsic
+def square_roots(typingctx, target, least):
+    """target = √max(target, least)"""
+    return elementwise(
+        lambda index, row, least: least.choose(least.exceeds(row), row).square_root(), target, least
+    )
+
+
+@intrinsic
 def exponentials(typingctx, target, source, shift, particles):
     """target = exp(source − shift) for so many particles, and 0 past them."""
-    return _elementwise(
+    return elementwise(
         lambda index, row, source, shift, particles: lanes.exp(source - shift).choose(
             particles.exceeds(index), 0
         ),
@@ -147,14 +161,15 @@ class _Operands:
         )
 
 
-def _elementwise(expression, *kinds):
-    """target[i] = expression(i, target[i], …)"""
+def elementwise(expression, *kinds):
+    """target[i] = expression(i, target[i], …); an expression with several values fills as many rows."""
 
     def generate(context, builder, signature, values):
         operands = _Operands(context, builder, signature.args, values)
         with operands.offsets() as (offset, _):
-            result = expression(operands.index(offset), *operands.at(offset))
-            lanes.store(operands.pointer(0, offset), result)
+            results = expression(operands.index(offset), *operands.at(offset))
+            for i, result in enumerate(results if isinstance(results, tuple) else (results,)):
+                lanes.store(operands.pointer(i, offset), result)
         return context.get_dummy_value()
 
     return types.void(*kinds), generate
