@@ -189,6 +189,7 @@ def _advice(recording: Recording) -> Iterator[str]:
     if recording.events:
         yield f"  align({' | '.join(repr(n) for n in recording.events)}, window=(before, after))"
     yield "  segments(length=seconds) for equal pieces of the whole recording"
+    yield "  (on the command line --align COLUMN --window A B --table NAME, or --segments SECONDS)"
 
 
 def _some(values: Iterable[Any]) -> str:

@@ -1,8 +1,14 @@
 """Every command does its work on a small file, and says in plain words when it cannot."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
+
+sys.path.insert(0, str(Path(__file__).parent / "sources"))
+from made_nwb import empty_file, saved, with_rois
 from simulated_world import SMALL_FIT, run, small_session
 
 import nwb_rnn as nr
@@ -151,6 +157,28 @@ def test_errors_of_a_fit_are_one_message(session_file, tmp_path, arguments, mess
     assert message in said
     assert "Traceback" not in said
     assert not path.exists()
+
+
+def test_a_recording_without_trials_is_cut_into_segments(tmp_path):
+    values = np.cumsum(np.random.default_rng(0).normal(size=(300, 4)), axis=0)
+    source = saved(with_rois(empty_file(), {"plane": (values, {})}), tmp_path)
+    assert "--segments" in run("fit", source, code=2)
+    refused = run("fit", source, "--align=start_time", "--no-dandi", "--output", tmp_path / "x.nwb", code=1)
+    assert "--segments" in refused
+    assert "only goes with --align" in run("fit", source, "--segments=4", "--until=stop_time", code=2)
+    assert "either --align" in run("fit", source, "--segments=4", "--align=start_time", code=2)
+    path = tmp_path / "fitted.nwb"
+    said = run("fit", source, "--segments=4", *SMALL_FIT, "--no-dandi", "--no-report", "--output", path)
+    assert "15 trials of 4 s, 4 channels, bins of 200 ms" in said
+    latents = load_latents(path)
+    assert dict(latents["latent_mean"].sizes) == {"trial": 15, "time": 20, "latent": 2}
+    np.testing.assert_allclose(latents["event_time"].values, 4.0 * np.arange(15))
+
+
+def test_an_output_that_is_no_nwb_is_refused_before_anything_is_fitted(session_file, tmp_path):
+    path = tmp_path / "fitted.h5"
+    said = run("fit", session_file, "--align=start_time", "--output", path, code=1)
+    assert "ends in .nwb" in said and "aligned" not in said
 
 
 def test_a_file_that_is_there_is_refused_before_anything_is_fitted(session_file, fitted):

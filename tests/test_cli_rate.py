@@ -86,8 +86,8 @@ def test_all_behaviour_and_units_that_never_change(session_file, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        (("--model=rate", "--rank=3"), "--rank only go with --model=low-rank", 2),
-        (("--method=ridge",), "--method only go with --model=rate", 2),
+        (("--model=rate", "--rank=3"), "--rank only goes with --model=low-rank", 2),
+        (("--method=ridge",), "--method only goes with --model=rate", 2),
         (("--model=rate",), "--smoothing", 1),
         (("--model=rate", "--smoothing=wide"), "neither a number", 2),
         (("--model=rate", "--smoothing=0.03", "--targets=nothing"), "nothing", 1),

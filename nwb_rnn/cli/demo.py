@@ -13,7 +13,7 @@ from nwb_rnn.cli.fit import job_from
 
 @click.command()
 @click.argument("source", required=False)
-@options.alignment(required=False)
+@options.alignment
 @options.network
 @options.training
 @click.option(
@@ -30,18 +30,15 @@ def demo(ctx: click.Context, source: str | None, output_folder: Path, **values: 
 
     Without SOURCE a session is simulated from a network that oscillates, written as an NWB file, and
     then treated as if it were yours; at the end, what was found is compared with the truth.
-    With SOURCE, an NWB file, --align says which events its trials are aligned to.
+    With SOURCE, an NWB file, --align says which events its trials are aligned to, or --segments
+    how long equal pieces of it are.
     """
     from nwb_rnn.cli.walk import own_file, simulated_session
 
-    if source is not None and values["event"] is None:
-        raise click.UsageError(
-            "with a file of your own say what its trials are aligned to, such as --align start_time; "
-            f"`nwb-rnn inspect {source}` shows what there is"
-        )
+    job = None if source is None else job_from(source, values)
     given = {name for name in values if ctx.get_parameter_source(name) != click.core.ParameterSource.DEFAULT}
     output_folder.mkdir(parents=True, exist_ok=True)
-    if source is None:
+    if job is None:
         simulated_session(values, given, output_folder, options.say)
     else:
-        own_file(job_from(source, values), output_folder, options.say)
+        own_file(job, output_folder, options.say)

@@ -13,7 +13,7 @@ from nwb_rnn.cli import options
 
 @click.command()
 @click.argument("source")
-@options.alignment(required=True)
+@options.alignment
 @options.rate
 @options.network
 @options.training
@@ -70,7 +70,7 @@ def refuse(names: set[str], where: str) -> None:
     """Raise UsageError for options that belong elsewhere."""
     if names:
         listed = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
-        raise click.UsageError(f"{listed} only go with {where}")
+        raise click.UsageError(f"{listed} only {'goes' if len(names) == 1 else 'go'} with {where}")
 
 
 def job_from(source: str, values: dict[str, Any]):
@@ -81,7 +81,7 @@ def job_from(source: str, values: dict[str, Any]):
     from nwb_rnn.cli.job import Job
 
     values = dict(values)
-    alignment = alignment_from(values)
+    alignment = alignment_from(source, values)
     network = options.take(values, ("rank", "units", "activation", "observation", "readout", "seed"))
     training = options.take(
         values,
@@ -111,13 +111,23 @@ def job_from(source: str, values: dict[str, Any]):
     )
 
 
-def alignment_from(values: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `Recording.align` out of the options, which are taken out of `values`."""
+def alignment_from(source: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `steps.cut` out of the options, which are taken out of `values`."""
     names = ("event", "until", "window", "bin_size", "table", "where", "time_reference", "inputs", "signal")
-    given = options.take(values, names)
+    given, length = options.take(values, names), values.pop("segments")
     chosen = values.pop("select_units")
     if chosen is not None:
         given["units"] = chosen
+    if (length is None) == ("event" not in given):
+        raise click.UsageError(
+            "say what a trial is: either --align COLUMN, such as --align start_time, or --segments S for "
+            f"equal pieces of a recording without trials; `nwb-rnn inspect {source}` shows what there is"
+        )
+    if length is not None:
+        if given["time_reference"] == "auto":
+            del given["time_reference"]
+        refuse({"until", "window", "table", "where", "time_reference"} & set(given), "--align")
+        return given | {"length": length}
     if given.get("event") == "start_time" and not {"until", "window"} & set(given):
         given["until"] = "stop_time"
     return given

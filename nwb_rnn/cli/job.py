@@ -28,7 +28,7 @@ class Job:
     Attributes
     ----------
     source : anything that `nwb_rnn.read` takes
-    alignment : arguments of `Recording.align`
+    alignment : arguments of `Recording.align`, or of `Recording.segments` with a length
     network : arguments of `LowRankRNN`; observation="auto" chooses by what was recorded
     training : arguments of `LowRankRNN.fit`
     metadata : arguments of `nwb_rnn.write` about subject and session, and `dandi`

@@ -61,42 +61,41 @@ def together(*decorators: Callable) -> Callable:
     return decorate
 
 
-def alignment(required: bool) -> Callable:
-    """How trials are cut: --align, --until, --window and the rest of `Recording.align`."""
-    return together(
-        click.option(
-            "--align",
-            "event",
-            required=required,
-            metavar="COLUMN",
-            help="Column of event times, or table of events, that trials are aligned to.",
-        ),
-        click.option("--until", metavar="COLUMN", help="Column where each trial ends, such as stop_time."),
-        click.option(
-            "--window",
-            nargs=2,
-            type=float,
-            metavar="A B",
-            help="From A to B s after the event (A may be < 0).",
-        ),
-        click.option("--bin-size", type=float, help="Width of a bin, s.  [default: 0.02 for spikes]"),
-        click.option("--table", help="Table that holds the column, where several do."),
-        click.option("--where", metavar="CONDITION", help='Trials to take, such as "is_good == 1".'),
-        click.option(
-            "--select-units", metavar="CONDITION", help="Units to take, such as \"quality == 'good'\"."
-        ),
-        click.option(
-            "--time-reference",
-            type=click.Choice(["auto", "session", "start"]),
-            default="auto",
-            show_default=True,
-            help="Whether event times count from the session's or each trial's start.",
-        ),
-        click.option(
-            "--inputs", multiple=True, metavar="NAME", help="What drives the network; may be repeated."
-        ),
-        click.option("--signal", help="Fit this signal instead of the spikes."),
-    )
+alignment = together(
+    click.option(
+        "--align",
+        "event",
+        metavar="COLUMN",
+        help="Column of event times, or table of events, that trials are aligned to.",
+    ),
+    click.option(
+        "--segments",
+        type=click.FloatRange(0, min_open=True),
+        metavar="S",
+        help="Instead of --align: equal pieces of S s of the whole recording.",
+    ),
+    click.option("--until", metavar="COLUMN", help="Column where each trial ends, such as stop_time."),
+    click.option(
+        "--window",
+        nargs=2,
+        type=float,
+        metavar="A B",
+        help="From A to B s after the event (A may be < 0).",
+    ),
+    click.option("--bin-size", type=float, help="Width of a bin, s.  [default: 0.02 for spikes]"),
+    click.option("--table", help="Table that holds the column, where several do."),
+    click.option("--where", metavar="CONDITION", help='Trials to take, such as "is_good == 1".'),
+    click.option("--select-units", metavar="CONDITION", help="Units to take, such as \"quality == 'good'\"."),
+    click.option(
+        "--time-reference",
+        type=click.Choice(["auto", "session", "start"]),
+        default="auto",
+        show_default=True,
+        help="Whether event times count from the session's or each trial's start.",
+    ),
+    click.option("--inputs", multiple=True, metavar="NAME", help="What drives the network; may be repeated."),
+    click.option("--signal", help="Fit this signal instead of the spikes."),
+)
 
 
 rate = together(

@@ -43,7 +43,7 @@ def job_from(source: str, values: dict[str, Any], given: set[str]) -> Job:
     """
     fit.refuse(given & _LOW_RANK_ONLY, "--model=low-rank")
     values = {name: value for name, value in values.items() if name not in _LOW_RANK_ONLY | {"model"}}
-    alignment = fit.alignment_from(values)
+    alignment = fit.alignment_from(source, values)
     training = {name: values.pop(name) for name in ("iterations", "learning_rate") if name in given}
     for name in ("iterations", "learning_rate"):
         values.pop(name, None)

@@ -33,9 +33,14 @@ def begin(job: Job, say: Callable[[str], None]) -> tuple[Recording, xr.Dataset, 
     recording = nwb_rnn.read(job.source)
     say(f"read       {recording!r}")
     output, picture = targets(job, recording)
-    trials = recording.align(**job.alignment)
+    trials = cut(recording, job.alignment)
     say(f"aligned    {described(trials)}")
     return recording, trials, output, picture
+
+
+def cut(recording: Recording, alignment: dict[str, Any]) -> xr.Dataset:
+    """Equal pieces where `alignment` has a length, s, and else trials around events."""
+    return recording.segments(**alignment) if "length" in alignment else recording.align(**alignment)
 
 
 def write(
@@ -73,13 +78,16 @@ def targets(job: Job, recording: Recording) -> tuple[Path, Path | None]:
     Raises
     ------
     StorageError : a file exists, a folder is missing, or metadata that DANDI demands is
+    InputError : a name that does not end in .nwb
     """
     from nwb_rnn.storage import derivative_name
     from nwb_rnn.storage.atomic import check_target
+    from nwb_rnn.storage.naming import check_ending
 
     output = Path(job.output).expanduser() if job.output else derivative_name(recording, ".")
     if output.is_dir():
         output = derivative_name(recording, output)
+    check_ending(output)
     picture = output.with_suffix(".png") if job.picture else None
     in_place = job.append and str(output) == recording.provenance.location
     for path in (output, picture):
@@ -178,7 +186,8 @@ def described(trials: xr.Dataset) -> str:
         f"{trials.sizes['trial']} trials of {span}, {trials.sizes['unit']} {what}, bins of {1000 * size:g} ms"
     )
     for note in json.loads(trials.attrs.get("dropped", "[]")):
-        text += f"\n           left out: {note['count']} {note['what']}: {note['reason']}"
+        many = f"{note['count']} {note['what']}: " if note["count"] else ""
+        text += f"\n           left out: {many}{note['reason']}"
     return text
 
 
@@ -227,6 +236,7 @@ def findings_text(found: list[Finding]) -> str:
     """Errors in full; remarks only counted."""
     severe = [item for item in found if item.is_severe]
     if severe:
-        return "\n           ".join([f"{len(severe)} errors", *map(str, severe)])
+        many = "1 error" if len(severe) == 1 else f"{len(severe)} errors"
+        return "\n           ".join([f"{many} (DANDI rules)", *map(str, severe)])
     remarks = f", {len(found)} remarks on style" if found else ""
     return f"by pynwb and nwbinspector (DANDI rules): no errors{remarks}"

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from nwb_rnn.cli import options
+from nwb_rnn.cli import options, steps
 from nwb_rnn.cli.fit import alignment_from
 
 
 @click.command()
 @click.argument("source")
-@options.alignment(required=True)
+@options.alignment
 @click.option("--ranks", default="1 2 3 4 6 8", show_default=True, help='Such as "1 2 3".')
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Fits of each rank.")
 @click.option("--units", "network_units", type=int, default=128, show_default=True, help="Network units.")
@@ -33,7 +33,8 @@ def sweep(source: str, ranks: str, seeds: int, picture: Path | None, **values: A
         raise click.BadParameter(f"{ranks!r} is not a list of whole numbers", param_hint="--ranks") from error
     names = ("network_units", "iterations", "folder", "workers", "threads")
     given = options.take(values, names)
-    trials = nwb_rnn.read(source).align(**alignment_from(values))
+    alignment = alignment_from(source, values)
+    trials = steps.cut(nwb_rnn.read(source), alignment)
     found = nwb_rnn.select_rank(
         trials,
         wanted,

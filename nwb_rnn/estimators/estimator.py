@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Generic, TypeVar
 
 from nwb_rnn.errors import InputError, NotFittedError
@@ -29,7 +29,11 @@ class Estimator(Generic[Config, Parameters]):
         try:
             self.config = kind(**settings)
         except TypeError as error:
-            raise InputError(f"{type(self).__name__} does not know a setting: {error}") from error
+            known = ", ".join(field.name for field in fields(kind))
+            unknown = ", ".join(name for name in settings if name not in known.split(", "))
+            if not unknown:
+                raise
+            raise InputError(f"{type(self).__name__} does not know {unknown}; it knows {known}") from error
         self._parameters: Parameters | None = None
         self.history: list[dict] = []
         self.data_description: dict = {}

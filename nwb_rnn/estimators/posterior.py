@@ -17,7 +17,7 @@ from nwb_rnn.smc.diagnostics import effective_sample_size, filtering_draws
 from nwb_rnn.smc.expansion import prepare_expanded
 from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.smoother import backward_simulation
-from nwb_rnn.smc.trials import TrialTensors
+from nwb_rnn.smc.trials import TrialTensors, check_trials
 
 _MEMORY = 64_000_000  # numbers held at once while filtering; trials are worked on in groups
 
@@ -110,6 +110,7 @@ def plan(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which bins each simulated trial has (B, T), the time axis (T,) and the inputs (B, T, U)."""
     if like is not None:
+        check_trials(like)
         rows = np.arange(trials) % like.sizes["trial"]
         inside, time = trial_mask(like)[rows], like["time"].values
         if inputs is None and "inputs" in like:

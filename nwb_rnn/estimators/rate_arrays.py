@@ -12,6 +12,7 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.fitting.constraints import Constraints
 from nwb_rnn.fitting.rate_data import RateData
 from nwb_rnn.models.rate import RateConfig, RateParameters
+from nwb_rnn.smc.trials import check_trials
 
 _NUMBERS = ("time_constant", "bin_size")
 _NAMED = ("mask", "unit_sign", "unit_region", "activation", "output_names")
@@ -86,6 +87,7 @@ def prepared(trials: xr.Dataset, config: RateConfig) -> xr.Dataset:
     from nwb_rnn.recordings.denoising import denoise
     from nwb_rnn.recordings.smoothing import smooth, to_rates
 
+    check_trials(trials)
     if config.smoothing == "auto":
         return denoise(trials, PRESMOOTHING * config.time_constant)
     if "counts" in trials:

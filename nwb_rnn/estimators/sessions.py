@@ -18,7 +18,7 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.estimators.matching import bin_size, describe
 from nwb_rnn.models.encoder import ConvEncoder
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
-from nwb_rnn.smc.trials import observed_name
+from nwb_rnn.smc.trials import check_trials, observed_name
 
 _OF_UNITS = (
     "readout_weights",
@@ -43,6 +43,8 @@ def as_one(trials: xr.Dataset | Sequence[xr.Dataset]) -> xr.Dataset:
     """
     if isinstance(trials, xr.Dataset):
         return trials
+    if not isinstance(trials, Sequence):
+        check_trials(trials)
     sessions = list(trials)
     _check(sessions)
     name = observed_name(sessions[0])

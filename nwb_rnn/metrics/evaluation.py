@@ -13,6 +13,7 @@ from nwb_rnn.metrics import generation, prediction
 from nwb_rnn.metrics.prediction import Setting
 from nwb_rnn.metrics.scorecard import Evaluation, Score
 from nwb_rnn.recordings.splits import conditions
+from nwb_rnn.smc.trials import check_trials
 
 _NO_BEHAVIOUR = {"counts", "signal", "mask", "inputs", "latents", "rates"}
 
@@ -76,6 +77,9 @@ def evaluate(
     ------
     InputError : no such condition, behaviour or unit, or numbers of folds or trials that do not fit
     """
+    for given in (trials, reference):
+        if given is not None:
+            check_trials(given)
     conditions(trials, by)
     names = _behaviours(trials, behaviour)
     if folds < 2 or seeds < 1:

@@ -8,6 +8,8 @@ import xarray as xr
 from nwb_rnn.errors import InputError
 from nwb_rnn.smc.trials import observed_name
 
+_FEWEST_BINS = 64  # of a stretch: with a handful there is no spectrum to speak of
+
 
 def spectrum(
     trials: xr.Dataset, pooled: bool = True, segment: float | None = None, longest: float = 2.0
@@ -23,7 +25,7 @@ def spectrum(
     pooled : True takes the spectrum of the summed rate of all units, which shows rhythms that units share
         in phase; False averages the spectra of single units. Signals are never summed
     segment : length of a stretch, s; by default the median length of a trial, at most `longest`
-    longest : s
+    longest : s; where bins are so wide that it holds fewer than 64 of them, as in calcium, the length of 64
 
     Returns
     -------
@@ -40,7 +42,7 @@ def spectrum(
     if name == "counts":
         values = (values.sum(axis=2, keepdims=True) if pooled else values) / size
     if segment is None:
-        segment = min(float(np.median(inside.sum(axis=1))) * size, longest)
+        segment = min(float(np.median(inside.sum(axis=1))) * size, max(longest, _FEWEST_BINS * size))
     bins = round(segment / size)
     if bins < 4:
         raise InputError(f"a spectrum needs stretches of at least 4 bins; {segment:g} s holds {bins}")

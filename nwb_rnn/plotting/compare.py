@@ -12,6 +12,8 @@ from nwb_rnn.errors import InputError
 from nwb_rnn.metrics.conditions import condition_averages
 from nwb_rnn.metrics.populations import PopulationComparison, Row, compare_populations
 from nwb_rnn.plotting.style import MODEL, PALETTE, QUIET, RECORDED, tidy
+from nwb_rnn.recordings.splits import conditions
+from nwb_rnn.smc.trials import check_trials
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,6 +124,8 @@ def compare(
     from nwb_rnn.estimators.mechanism import mechanism, reach_task_of
     from nwb_rnn.estimators.task_rnn import TaskRNN
 
+    check_trials(trials)
+    conditions(trials, by)
     found = None
     if isinstance(model, TaskRNN):
         task = reach_task_of(model) if task is None else task

@@ -141,7 +141,8 @@ def what_can_be_aligned(recording: Recording) -> str:
         lines.append("events " + ", ".join(repr(name) for name in list(recording.events)[:40]))
     if not lines:
         return (
-            "this recording has no table of intervals or events; give times (s) or use recording.segments()"
+            "this recording has no table of intervals or events; give times (s), or cut equal pieces with "
+            "recording.segments(length=…) (--segments on the command line)"
         )
     return "this recording has " + "; ".join(lines)
 

@@ -137,7 +137,8 @@ def _until(
     if not numbers.any():
         raise InputError(
             f"no trial is as long as one bin of {bin_size:g} s: from {begin:g} s after {moments.name!r} to "
-            f"{after:g} s after {until!r} the longest lasts {float(np.nanmax(lengths)):.6g} s"
+            f"{after:g} s after {until!r} the longest lasts {float(np.nanmax(lengths)):.6g} s; "
+            "take a smaller bin_size or another until"
         )
     return moments, Window(begin, numbers, bin_size, (begin, begin + int(numbers.max()) * bin_size))
 

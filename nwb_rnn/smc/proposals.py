@@ -35,7 +35,7 @@ def choose(proposal: str, config: LowRankConfig) -> str:
     if proposal == "optimal" and not linear_gaussian:
         raise InputError(
             "the optimal proposal has a closed form only for Gaussian observations with an affine readout; "
-            f"this model has {config.observation} observations and a {config.readout} readout: "
+            f"this model has observation={config.observation!r} and readout={config.readout!r}: "
             "use proposal='encoder' or 'bootstrap'"
         )
     return proposal

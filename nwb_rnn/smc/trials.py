@@ -95,8 +95,18 @@ class TrialTensors:
         )
 
 
+def check_trials(trials: object) -> None:
+    """Raise InputError for what is no Dataset of trials, such as a recording that was not aligned."""
+    if not isinstance(trials, xr.Dataset):
+        raise InputError(
+            f"expected trials, the Dataset that align(...) or segments(...) of a recording returns; "
+            f"got a {type(trials).__name__}"
+        )
+
+
 def observed_name(trials: xr.Dataset) -> str:
     """ "counts" or "signal", whichever the trials hold."""
+    check_trials(trials)
     for name in ("counts", "signal"):
         if name in trials:
             return name

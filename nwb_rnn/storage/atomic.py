@@ -102,7 +102,7 @@ def _reason(error: Exception, path: Path) -> str | None:
 
 
 def _exists(path: Path) -> str:
-    return f"{str(path)!r} exists already; give another path, or overwrite=True to replace it"
+    return f"{str(path)!r} exists already; give another path, or overwrite=True (--overwrite) to replace it"
 
 
 def _reserve(path: Path) -> Path:

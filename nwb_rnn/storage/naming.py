@@ -8,7 +8,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from nwb_rnn.errors import StorageError
+from nwb_rnn.errors import InputError, StorageError
 from nwb_rnn.recordings.recording import Recording
 
 _LONGEST = 80  # characters of an id; the whole name must stay below 255 bytes
@@ -34,6 +34,12 @@ def derivative_name(recording: Recording, folder: str | os.PathLike) -> Path:
     subject = provenance.subject_id or recording.description.get("subject_id", "")
     session = provenance.session_id or recording.description.get("session_id", "")
     return folder / file_name(subject, session, modality(recording))
+
+
+def check_ending(path: Path) -> None:
+    """Raise InputError where a new file would not be called what every reader takes for NWB."""
+    if path.suffix != ".nwb" and (path.suffix == ".zarr" or not path.exists()):
+        raise InputError(f"{path.name!r}: results are written as HDF5; give a name that ends in .nwb")
 
 
 def file_name(subject: str, session: str, kind: str) -> str:

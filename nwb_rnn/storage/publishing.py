@@ -114,7 +114,8 @@ def results_of(file: Path) -> Results:
         models = [item for item in nwbfile.objects.values() if type_of(item) in KINDS]
         if not models:
             raise StorageError(
-                f"{str(file)!r} holds no fitted model to publish; write one into it with nwb_rnn.write"
+                f"{str(file)!r} holds no fitted model to publish; give a file that nwb_rnn.write or "
+                "`nwb-rnn fit` made"
             )
         software = {str(name): str(version) for name, version in (nwbfile.was_generated_by or ())}
         for model in models:

@@ -171,7 +171,7 @@ def _model_name(item: Any) -> str | None:
 
 def _refusal(path: str, names: list[str], name: str | None, what: str) -> str:
     if not names:
-        return f"{path!r} holds no {what}; write one into it with nwb_rnn.write"
+        return f"{path!r} holds no {what}; give a file that nwb_rnn.write or `nwb-rnn fit` made"
     listed = ", ".join(repr(n) for n in sorted(names))
     if name is None:
         return f"{path!r} holds more than one {what}: {listed}; say which one with name="

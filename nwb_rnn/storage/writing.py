@@ -19,7 +19,7 @@ from nwb_rnn.sources.nwb_open import quiet
 from nwb_rnn.storage import model_form, regions, result_form
 from nwb_rnn.storage.atomic import check_target, check_writable, locked, replacing
 from nwb_rnn.storage.metadata import Metadata
-from nwb_rnn.storage.naming import derivative_name
+from nwb_rnn.storage.naming import check_ending, derivative_name
 from nwb_rnn.storage.source_file import check_identity, local_path, opened, origin_of
 
 if TYPE_CHECKING:
@@ -128,8 +128,7 @@ def write(
     path = Path(path).expanduser()
     if path.is_dir():
         path = _named(path, source)
-    if path.suffix == ".zarr":
-        raise InputError(f"{path.name!r}: results are written as HDF5; give a name that ends in .nwb")
+    check_ending(path)
     if mode == "auto":
         mode = "append" if source is None and path.is_file() else "derivative"
     if mode == "append":

@@ -159,6 +159,9 @@ def select_rank(
     InputError : too few trials or units to hold some out, or no rank or seed
     StorageError : `folder` holds a result that cannot be read
     """
+    from nwb_rnn.smc.trials import check_trials
+
+    check_trials(trials)
     network = {"observation": "poisson" if "counts" in trials else "gaussian"} | (network or {})
     test, held = _held_out(trials, ranks, seeds, test_fraction, held_out_fraction, split_seed)
     pairs = [(int(rank), int(seed)) for rank in sorted(set(ranks)) for seed in seeds]
@@ -178,8 +181,11 @@ def select_rank(
 
 def _held_out(trials, ranks, seeds, test_fraction, held_out_fraction, seed) -> tuple[np.ndarray, np.ndarray]:
     """Which trials (B,) and which units (D,) are held out."""
-    if not len(ranks) or not len(seeds):
-        raise InputError(f"select_rank needs ranks and seeds: got ranks={ranks}, seeds={seeds}")
+    if not (np.ndim(ranks) == np.ndim(seeds) == 1 and len(ranks) and len(seeds)):
+        raise InputError(
+            f"select_rank needs lists of ranks and seeds, such as ranks=(1, 2, 3); got ranks={ranks}, "
+            f"seeds={seeds}"
+        )
     batch, units = trials.sizes["trial"], trials.sizes["unit"]
     if batch < FEWEST_TRIALS or units < 2:
         raise InputError(

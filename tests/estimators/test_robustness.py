@@ -207,6 +207,27 @@ def test_what_cannot_be_fitted_is_refused_with_a_reason(observation, change, rea
         LowRankRNN(rank=1, units=8, observation=observation).fit(change(made(observation)), **small.QUICK)
 
 
+def test_a_recording_that_was_not_aligned_is_refused_with_what_to_do():
+    import nwb_rnn as nr
+
+    recording = nr.read({"spikes": [[0.1, 0.2], [0.15, 0.3]], "span": (0.0, 1.0)})
+    tries = [
+        LowRankRNN(rank=1).fit,
+        nr.RateRNN(smoothing=0.05).fit,
+        nr.select_rank,
+        lambda trials: nr.evaluate(None, trials),
+        lambda trials: nr.compare(None, trials),
+    ]
+    for attempt in tries:
+        with pytest.raises(InputError, match=r"align\(\.\.\.\)"):
+            attempt(recording)
+
+
+def test_a_setting_that_is_not_known_is_named_with_those_that_are():
+    with pytest.raises(InputError, match=r"LowRankRNN does not know ranks; it knows rank, units"):
+        LowRankRNN(rank=1, ranks=2)
+
+
 def test_variance_explained_is_undefined_where_nothing_varies():
     trials = small.signal()
     model = LowRankRNN(rank=1, units=8, observation="gaussian").fit(trials, **small.QUICK)

@@ -58,3 +58,12 @@ def test_too_short_is_refused():
         spectrum(made(values), segment=1.0)
     with pytest.raises(InputError, match="at least 4 bins"):
         spectrum(made(values), segment=0.02)
+
+
+def test_wide_bins_still_get_a_spectrum():
+    """At 2 Hz a stretch of 2 s would hold four bins: one frequency, which no figure shows."""
+    time = (np.arange(240) + 0.5) * 0.5
+    slow = made(np.sin(2 * np.pi * 0.125 * time)[None, :, None], bin_size=0.5)
+    frequency, power = spectrum(slow)
+    assert len(frequency) == 31
+    assert frequency[power.argmax()] == pytest.approx(0.125)
