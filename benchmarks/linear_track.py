@@ -48,18 +48,24 @@ def main() -> None:
         )
         seconds = time.perf_counter() - started
         drawn = model.simulate(trials=10 * trials.sizes["trial"], like=trials)
-        correlation = np.corrcoef(mean_rates(trials), mean_rates(drawn))[0, 1]
+        shortest = int(trials.mask.sum("time").min())
+        whole, early = (correlation(trials, drawn, bins) for bins in (None, shortest))
         print(
             f"rank {options.rank} seed {seed}  theta {theta(drawn)}  pair {theta_pair(model)}  "
-            f"mean rates r = {correlation:.3f}  {seconds:.0f} s",
+            f"mean rates r = {whole:.3f}, of the first {shortest} bins {early:.3f}  {seconds:.0f} s",
             flush=True,
         )
 
 
-def mean_rates(trials) -> np.ndarray:
+def correlation(recorded, drawn, bins: int | None) -> float:
+    """Over units, of mean rates in the first `bins` of each lap."""
+    return float(np.corrcoef(mean_rates(recorded, bins), mean_rates(drawn, bins))[0, 1])
+
+
+def mean_rates(trials, bins: int | None = None) -> np.ndarray:
     """(D,) mean count per observed bin."""
-    mask = trials.mask.values
-    return trials.counts.values[mask].mean(0)
+    mask = trials.mask.values[:, :bins]
+    return trials.counts.values[:, :bins][mask].mean(0)
 
 
 def theta(trials) -> str:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from nwb_rnn.models import observations
-from nwb_rnn.models.low_rank import LowRankParameters, rates, readout_features
+from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, rates, readout_features
 
 _MOST_PAIRS = 60_000  # of the regression of V
 _RIDGE = 1e-3  # of the mean squared rate
@@ -44,6 +44,11 @@ class Draws:
     samples: int
 
 
+def starts_wanted(config: LowRankConfig) -> int:
+    """Trials that it takes to say where trials start, which m_0 and Q_0 do."""
+    return 5 * config.rank
+
+
 def maximise_dynamics(config, p: LowRankParameters, draws: Draws, generator) -> LowRankParameters:
     pairs = draws.inside[:, 1:].nonzero()
     if not len(pairs):
@@ -66,7 +71,7 @@ def maximise_dynamics(config, p: LowRankParameters, draws: Draws, generator) -> 
     dtype = p.decay.dtype
     better = replace(p, right_vectors=right.to(dtype), transition_cholesky=_factor(covariance).to(dtype))
     first = draws.latents[:, 0].double()
-    if len(first) < 5 * config.rank * draws.samples:  # too few trials to say where trials start
+    if len(first) < starts_wanted(config) * draws.samples:
         return better
     mean = first.mean(0)
     spread = _factor((first - mean).T @ (first - mean) / len(first))

@@ -13,6 +13,7 @@ from torch import Tensor
 from nwb_rnn.errors import DivergenceError, InputError
 from nwb_rnn.fitting import checkpoint as checkpoints
 from nwb_rnn.fitting.interruption import interruptible
+from nwb_rnn.fitting.maximisation import starts_wanted
 from nwb_rnn.fitting.optimiser import ScaledAdam
 from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.particle_em import polish
@@ -150,7 +151,7 @@ class Trainer:
             config,
             trained,
             module.encoder,
-            self.trials if options.crop is None else self.trials.windows(options.crop),
+            self._to_polish(),
             options.proposal,
             options.backend,
             iterations,
@@ -160,6 +161,16 @@ class Trainer:
             return found
         scores = [self._score_without_encoder(p) for p in (trained, found)]
         return found if scores[1] >= scores[0] else None
+
+    def _to_polish(self) -> TrialTensors:
+        """Whole trials where they are enough to say how trials start, windows of a few long ones otherwise.
+
+        Training takes windows at random, so that m_0 and Q_0 are those of any bin until then.
+        """
+        crop = self.options.crop
+        if crop is None or len(self.trials.lengths) >= starts_wanted(self.module.config):
+            return self.trials
+        return self.trials.windows(crop)
 
     def objective(self, trials: TrialTensors, particles: int, generator: torch.Generator) -> Tensor:
         """log p(y) of each trial by the filter, (B,), differentiable."""
