@@ -17,7 +17,7 @@ which for a share λ of missing information shrinks what is left by about √(0.
 does not add to the noise of directions in which EM is done in one step. The result is the mean over the last
 third of the steps. Factors of covariances are extrapolated and averaged with the logarithm of their diagonal,
 and variances as logarithms. Where log p(y) falls, as the E step sees it, β starts from 0 again (O'Donoghue &
-Candès 2015).
+Candès 2015). With signals plain steps arrive soon, and β = 0.
 """
 
 from __future__ import annotations
@@ -74,10 +74,11 @@ def polish(
 
     options = FilterOptions(_PARTICLES, proposal, backend)
     generator = torch.Generator(parameters.decay.device).manual_seed(2 * config.seed + 2)
+    momentum = 0.0 if config.observation == "gaussian" else _MOMENTUM
     before = here = _raw(parameters)
     total, count, around, age, likelihood = None, 0, None, 0, None
     for k in tqdm(range(iterations), desc="polishing", disable=not progress):
-        p = _natural(parameters, _line(before, here, 1 + min(_MOMENTUM, age / (age + 3))))
+        p = _natural(parameters, _line(before, here, 1 + min(momentum, age / (age + 3))))
         draws, found = _expect(config, p, encoder, trials, options, around, generator)
         age = 0 if likelihood is not None and _fell(likelihood, found) else age + 1
         likelihood = found
