@@ -5,7 +5,9 @@ matter of noise. The rule of one standard error (Breiman et al. 1984, Classifica
 takes the smallest rank whose score is within one standard error of the best.
 
 All fits are scored on the same held-out trials, and trials differ by far more than ranks do. The standard
-error is therefore that of the difference to the best rank, trial by trial (mean over seeds).
+error is therefore that of the difference to the best rank, trial by trial (mean over seeds). Fits of one rank
+differ too, by where training ends, and the spread of their means over s seeds adds its variance / s for each of
+the two ranks. With one seed that is not known, and the error is too small: more latents are chosen too often.
 """
 
 from __future__ import annotations
@@ -84,12 +86,22 @@ class RankSelection:
         return float((self._trials(self.best) - self._trials(rank)).mean())
 
     def standard_error(self, rank: int) -> float:
-        """Of `gap`, over held-out trials."""
+        """Of `gap`, over held-out trials and seeds."""
+        if rank == self.best:
+            return 0.0
         difference = self._trials(self.best) - self._trials(rank)
-        return float(difference.std(ddof=1) / np.sqrt(len(difference)))
+        variance = difference.var(ddof=1) / len(difference)
+        for each_rank in (self.best, rank):
+            means = self._means(each_rank)
+            if len(means) > 1:
+                variance += means.var(ddof=1) / len(means)
+        return float(np.sqrt(variance))
 
     def _trials(self, rank: int) -> np.ndarray:
         return np.mean([score.per_trial for score in self.scores if score.rank == rank], axis=0)
+
+    def _means(self, rank: int) -> np.ndarray:
+        return np.array([score.log_likelihood for score in self.scores if score.rank == rank])
 
     def table(self) -> list[dict[str, float]]:
         """A row for each rank: means over seeds, their standard deviations, and the gap to the best."""

@@ -51,6 +51,17 @@ def test_one_standard_error_of_paired_differences():
     assert "chosen" in str(found).splitlines()[2]
 
 
+def test_the_standard_error_knows_how_much_fits_of_one_rank_differ():
+    base = np.array([0.0, 10.0, -10.0, 3.0])
+    scores = [score(1, s, base - 0.5 + shift) for s, shift in enumerate((0.3, -0.3))]
+    scores += [score(2, s, base + shift) for s, shift in enumerate((0.4, -0.4))]
+    found = RankSelection(tuple(scores), (0, 1, 2, 3), ())
+    assert (found.best, found.chosen) == (2, 1)  # 0.5 behind, but fits differ by as much
+    between = (2 * 0.3**2 + 2 * 0.4**2) / 2
+    assert found.standard_error(1) == pytest.approx(np.sqrt(between))
+    assert found.standard_error(2) == 0
+
+
 def test_finished_results_are_read_back_and_spoiled_ones_refused(trials, tmp_path, monkeypatch):
     options = dict(ranks=(1, 2), seeds=(0,), network={"units": 8}, folder=tmp_path, **QUICK)
     first = nr.select_rank(trials, **options)
