@@ -30,11 +30,12 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--polish", type=int, help="steps of particle EM; by default those of the fit")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
     options = parser.parse_args()
     path = recordings.folder() / "linear_track" / "sub-rat01_ses-lineartrack_behavior+ecephys.nwb"
     trials = nr.read(path).align("start_time", until="stop_time", bin_size=0.01)
     print(f"recorded           theta {theta(trials)}")
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         started = time.perf_counter()
         model = nr.LowRankRNN(rank=options.rank, units=options.units, seed=seed)
         model.fit(

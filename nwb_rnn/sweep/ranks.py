@@ -5,9 +5,9 @@ matter of noise. The rule of one standard error (Breiman et al. 1984, Classifica
 takes the smallest rank whose score is within one standard error of the best.
 
 All fits are scored on the same held-out trials, and trials differ by far more than ranks do. The standard
-error is therefore that of the difference to the best rank, trial by trial (mean over seeds). Fits of one rank
-differ too, by where training ends, and the spread of their means over s seeds adds its variance / s for each of
-the two ranks. With one seed that is not known, and the error is too small: more latents are chosen too often.
+error is therefore that of the difference to the best rank, trial by trial (mean over seeds). Fits of one
+rank differ too, by where training ends, and the spread of their means over s seeds adds its variance / s for
+each of the two ranks. With one seed that is not known, and more latents are chosen too often.
 """
 
 from __future__ import annotations
