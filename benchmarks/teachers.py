@@ -12,7 +12,13 @@ z_teacher = C⁺ (C_fit z_fit + d_fit − d). Then, for each fit, with the toler
     likelihood of as many new trials, nats a bin above that under the teacher (256 particles); no tolerance
 
     python benchmarks/teachers.py [--seeds 5] [--iterations 400] [--learning-rate 0.01]
-        [--trials 60] [--bins 100]
+        [--trials 60] [--bins 100] [--first-seed 0]
+    python benchmarks/teachers.py --diagnose --observations poisson [--first-seed 0] [--seeds 1]
+
+The second says where latent noise comes from: at which multiple of the teacher's noise log p(y) of the
+trials is highest, and how sharply (one standard deviation, from the curvature); where particle EM ends that
+starts at the teacher's own parameters; a fit before and after particle EM; and effective sample sizes and
+log-likelihood of new trials with 64 particles from each proposal, under the fit.
 """
 
 from __future__ import annotations
@@ -92,6 +98,55 @@ def compare(name: str, model: LowRankRNN, teacher: LowRankRNN) -> dict[str, tupl
     return found | {"frequency ratio": (ratio, abs(ratio - 1) < 0.03)}
 
 
+def fitted(options, model: LowRankRNN, trials, **changes) -> LowRankRNN:
+    given = {
+        "iterations": options.iterations,
+        "learning_rate": options.learning_rate,
+        "resampling_gradient": options.resampling_gradient,
+        "polish": options.polish,
+    }
+    return model.fit(trials, progress=False, **given | changes)
+
+
+def student(observation: str, seed: int) -> LowRankRNN:
+    link = "exp" if observation == "poisson" else "identity"
+    return LowRankRNN(rank=2, units=UNITS, observation=observation, link=link, seed=seed)
+
+
+def diagnose(options, name: str, observation: str, seed: int) -> None:
+    arrays = arrays_of(name, observation, seed)
+    teacher = LowRankRNN.from_arrays(**arrays)
+    trials = teacher.simulate(options.trials, bins=options.bins, seed=seed).drop_vars("latents")
+    new = teacher.simulate(options.trials, bins=options.bins, seed=1000 + seed)
+
+    def likelihood(model: LowRankRNN, data, **changes):
+        return model.infer(data, kind="filtered", **{"particles": 256} | changes)
+
+    def told(model: LowRankRNN) -> str:
+        apart = likelihood(model, new)["log_likelihood"] - likelihood(teacher, new)["log_likelihood"]
+        noise = compare(name, model, teacher)["noise"][0]
+        return f"noise {noise:.3f}, new trials {float(apart.mean()) / options.bins:+.4f} nats a bin"
+
+    scales, root = np.linspace(0.85, 1.15, 7), "transition_cholesky"
+    louder = [LowRankRNN.from_arrays(**arrays | {root: scale * arrays[root]}) for scale in scales]
+    curve = [float(likelihood(model, trials)["log_likelihood"].sum()) for model in louder]
+    curved, slope, _ = np.polyfit(scales - 1, curve, 2)
+    spread = np.sqrt(-0.5 / curved) if curved < 0 else np.nan
+    print(f"{name}, {observation}, seed {seed}")
+    print(f"  log p(y) is highest at {1 - 0.5 * slope / curved:.3f} ± {spread:.3f} of the noise", flush=True)
+    still = {"iterations": 1, "learning_rate": 1e-9, "start": "current"}
+    moved = fitted(options, LowRankRNN.from_arrays(**arrays), trials, **still)
+    print(f"  particle EM from the teacher: {told(moved)}", flush=True)
+    model = fitted(options, student(observation, seed), trials, polish=0)
+    print(f"  a fit before particle EM: {told(model)}")
+    print(f"  after it: {told(fitted(options, model, trials, **still))}", flush=True)
+    if observation == "poisson":
+        for proposal in ("encoder", "bootstrap", "expansion"):
+            found = likelihood(model, new, particles=64, proposal=proposal)
+            size, height = (float(found[key].mean()) for key in ("effective_sample_size", "log_likelihood"))
+            print(f"  {proposal}: {size:.0f} of 64, {height / options.bins:.4f} nats a bin", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("seeds", 5), ("iterations", 400), ("trials", 60), ("bins", 100)):
@@ -99,26 +154,25 @@ def main() -> None:
     parser.add_argument("--resampling-gradient", type=float, help="by default that of the fit")
     parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--polish", type=int, help="steps of particle EM; by default those of the fit")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--diagnose", action="store_true", help="where latent noise comes from")
     parser.add_argument("--teachers", nargs="+", default=["oscillator", "bistable", "ring"])
     parser.add_argument("--observations", nargs="+", default=["gaussian", "poisson"])
     options = parser.parse_args()
-    polish = {} if options.polish is None else {"polish": options.polish}
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    if options.diagnose:
+        for name in options.teachers:
+            for observation in options.observations:
+                for seed in seeds:
+                    diagnose(options, name, observation, seed)
+        return
     for name in options.teachers:
         for observation in options.observations:
             figures, began = defaultdict(list), time.process_time()
-            link = "exp" if observation == "poisson" else "identity"
-            for seed in range(options.seeds):
+            for seed in seeds:
                 teacher = LowRankRNN.from_arrays(**arrays_of(name, observation, seed))
                 trials = teacher.simulate(options.trials, bins=options.bins, seed=seed).drop_vars("latents")
-                model = LowRankRNN(rank=2, units=UNITS, observation=observation, link=link, seed=seed)
-                model.fit(
-                    trials,
-                    iterations=options.iterations,
-                    learning_rate=options.learning_rate,
-                    resampling_gradient=options.resampling_gradient,
-                    progress=False,
-                    **polish,
-                )
+                model = fitted(options, student(observation, seed), trials)
                 new = teacher.simulate(options.trials, bins=options.bins, seed=1000 + seed)
                 pair = [m.score(new, particles=256)["log_likelihood_per_bin"] for m in (model, teacher)]
                 figures["likelihood"].append((pair[0] - pair[1], True))
