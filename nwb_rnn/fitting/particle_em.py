@@ -36,7 +36,7 @@ from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.smoother import backward_simulation
 from nwb_rnn.smc.trials import TrialTensors
 
-_PARTICLES = 64
+_PARTICLES, _PARTICLES_OF_MANY = 64, 256  # with up to _FEW_LATENTS latents, and with more
 _BINS_DRAWN, _SAMPLES = 24_000, (4, 16)  # draws in all, and the least and the most of one trial
 _MEMORY = 40_000_000  # numbers held while filtering
 _MOMENTUM = 0.7
@@ -72,7 +72,8 @@ def polish(
     """
     from tqdm import tqdm
 
-    options = FilterOptions(_PARTICLES, proposal, backend)
+    particles = _PARTICLES if config.rank <= _FEW_LATENTS else _PARTICLES_OF_MANY
+    options = FilterOptions(particles, proposal, backend)
     generator = torch.Generator(parameters.decay.device).manual_seed(2 * config.seed + 2)
     momentum = 0.0 if config.observation == "gaussian" else _MOMENTUM
     before = here = _raw(parameters)
