@@ -9,7 +9,9 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "smc"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "estimators"))
 import linear_gaussian_case as case
+import small
 
 from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
 from nwb_rnn.fitting.particle_em import polish
@@ -64,3 +66,21 @@ def test_it_finds_the_latent_noise_of_counts_again(factor):
     basis = torch.linalg.pinv(truth.readout_weights) @ found.readout_weights
     noise = (basis @ found.transition_cholesky).square().sum().div(2).sqrt()
     assert 0.085 < noise < 0.115
+
+
+@pytest.mark.parametrize("trials", [30, 3])
+def test_windows_of_training_do_not_make_trials_start_anywhere(trials):
+    """All trials start at 4 and decay; windows start at 1.4 in the mean. Three trials say nothing of starts."""
+    rng = np.random.default_rng(0)
+    z = np.zeros((trials, 40, 1))
+    z[:, 0] = 4 + 0.1 * rng.standard_normal((trials, 1))
+    for t in range(1, 40):
+        z[:, t] = 0.9 * z[:, t - 1] + 0.1 * rng.standard_normal((trials, 1))
+    data = small.signal(trials=trials, bins=40, observed=6)
+    weights = rng.standard_normal((1, 6))
+    data["signal"] = data["signal"].copy(data=z @ weights + 0.2 * rng.standard_normal((trials, 40, 6)))
+    model = LowRankRNN(rank=1, units=16, observation="gaussian")
+    model.fit(data, **small.QUICK | {"crop": 10, "polish": 4})
+    drawn = model.simulate(trials=200, bins=2, seed=1)["signal"].values[:, 0].mean(0)
+    start = float(drawn @ weights[0]) / float(weights[0] @ weights[0])
+    assert abs(start - 4) < 0.3 if trials == 30 else start < 3
