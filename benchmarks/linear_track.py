@@ -8,8 +8,8 @@ units together, by Welch's method with windows of 2.56 s within laps; the floor 
 Each recorded lap is simulated ten times, five times over: medians with the range.
 
 A recorded lap ends where the track does, and long laps are those of a rat that was slow or stopped; a
-simulated lap of the same length may run past the end. Mean rates are therefore also compared over the bins that
-all laps have, the first 246 (chosen after simulated laps of better fits were seen to run past the end).
+simulated lap of the same length may run past the end. Mean rates are therefore also compared over the bins
+that all laps have, the first 246 (chosen after simulated laps of better fits were seen to run past the end).
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def test_it_finds_the_latent_noise_of_counts_again(factor):
 
 @pytest.mark.parametrize("trials", [30, 3])
 def test_windows_of_training_do_not_make_trials_start_anywhere(trials):
-    """All trials start at 4 and decay; windows start at 1.4 in the mean. Three trials say nothing about it."""
+    """All trials start at 4 and decay; windows start at 1.4 in the mean. Three trials say too little."""
     rng = np.random.default_rng(0)
     z = np.zeros((trials, 40, 1))
     z[:, 0] = 4 + 0.1 * rng.standard_normal((trials, 1))
