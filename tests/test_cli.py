@@ -105,6 +105,21 @@ def test_fixed_points_as_a_table(fitted, tmp_path):
     assert len(rows) == 1 + len(nr.load(fitted[1]).fixed_points())
 
 
+def test_where_a_proof_takes_too_long_a_search_goes_on_from_visited_states(fitted, monkeypatch):
+    from nwb_rnn.cli import steps
+
+    model, latents = nr.load(fitted[1]), load_latents(fitted[1])
+    proved = steps.fixed_points(model, latents)
+    assert proved.complete
+    monkeypatch.setattr(steps, "_BOXES", 1)
+    searched = steps.fixed_points(model, latents)
+    assert searched.method == "newton" and not searched.complete
+    known = np.linalg.norm(searched.location[:, None] - proved.location, axis=2).min(axis=1)
+    assert len(searched) and known.max() < 1e-6
+    assert "not proved" in steps.kinds(searched)
+    assert "complete" in run("fixed-points", fitted[1], "--no-add", "--max-boxes=1")
+
+
 def test_fixed_points_are_added_to_the_file_of_their_model(fitted, tmp_path):
     path = tmp_path / "model.nwb"
     nr.write(path, nr.load(fitted[1]), dandi=False, session_start_time="2024-03-01T10:30:00+01:00")

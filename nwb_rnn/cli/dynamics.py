@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="exact and enumerate prove that they find all, for piecewise-linear units.",
 )
+@click.option(
+    "--max-boxes",
+    type=click.IntRange(1),
+    help="Of exact: give up, saying so, after this many; a million take some 10 s.  [default: 50 million]",
+)
 @click.option("--name", help="Of the model, where MODEL holds several.")
 @click.option(
     "--table", type=click.Path(path_type=Path, dir_okay=False), help="Also write them as a .csv file."
@@ -38,6 +43,7 @@ def fixed_points(
     model_file: str,
     inputs: tuple[float, ...],
     method: str,
+    max_boxes: int | None,
     name: str | None,
     table: Path | None,
     overwrite: bool,
@@ -51,7 +57,8 @@ def fixed_points(
     if table is not None:
         check_target(table, overwrite)
     model = nwb_rnn.load(model_file, name)
-    points = model.fixed_points(inputs=inputs or None, method=method)
+    limit = {} if max_boxes is None else {"max_boxes": max_boxes}
+    points = model.fixed_points(inputs=inputs or None, method=method, **limit)
     options.say(str(points))
     if table is not None:
         with replacing(table, overwrite) as temporary:

@@ -92,7 +92,7 @@ def run(job: Job, say: Callable[[str], None]) -> Done:
     say(f"inferred   {model.config.rank} latents in {trials.sizes['trial']} trials")
     simulated = model.simulate(trials=max(SIMULATED_TRIALS, trials.sizes["trial"]), like=trials)
     say(f"simulated  {steps.simulation_text(trials, simulated)}")
-    points = model.fixed_points()
+    points = steps.fixed_points(model, latents)
     say(f"dynamics   {steps.kinds(points)}")
     findings = steps.write(job, output, model, latents, points, recording, say)
     if picture is not None:

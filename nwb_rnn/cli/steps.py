@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nwb_rnn.storage import Finding
 
 FEWEST_TO_SPLIT = 5
+_BOXES, _STARTS = 3_000_000, 4096  # of a proof, and of a search where it does not end
 _DOTS_PER_INCH = 130
 
 
@@ -145,6 +146,23 @@ def checks(training: dict[str, Any]) -> dict[str, Any]:
 def used(training: dict[str, Any]) -> dict[str, Any]:
     """Those options of a fit that inference takes as well."""
     return {name: training[name] for name in ("device", "backend") if name in training}
+
+
+def fixed_points(model: LowRankRNN, latents: xr.Dataset) -> FixedPoints:
+    """All of them where that is proved in about half a minute; else what a search from visited states finds.
+
+    With six latents and more a proof can take hours, which nobody who fits a model asked for.
+    """
+    import numpy as np
+
+    if not model.step_map().is_piecewise_linear:
+        return model.fixed_points()
+    points = model.fixed_points(max_boxes=_BOXES)
+    if points.complete:
+        return points
+    visited = latents["latent_mean"].values[latents["mask"].values].astype(float)
+    chosen = np.random.default_rng(0).permutation(len(visited))[:_STARTS]
+    return model.fixed_points(method="newton", starts=np.concatenate([points.location, visited[chosen]]))
 
 
 def draw(
