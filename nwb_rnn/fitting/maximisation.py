@@ -18,14 +18,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nwb_rnn.models import observations
+from nwb_rnn.fitting.readout_sums import readout_sums
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, rates, readout_features
 
 _MOST_PAIRS = 60_000  # of the regression of V
 _RIDGE = 1e-3  # of the mean squared rate
 _DEPTH = 2.0  # of modulation, in the units of η: of log rate for the exponential link
 _HALVINGS = 5  # of a step of Fisher scoring
-_BLOCK = 2_000  # rows of the readout's regression at once
 
 
 @dataclass(frozen=True)
@@ -86,31 +85,28 @@ def _factor(covariance: Tensor) -> Tensor:
 
 def maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankParameters:
     """One Fisher-scoring step per unit from the current C, d; exact for Gaussian observations."""
-    z = draws.latents[draws.inside].double()
-    y, seen = draws.observed[draws.inside].double(), draws.mask[draws.inside].double()
-    columns, weights = [z], [p.readout_weights]
+    trials = slice(None, None, draws.samples)
+    inside = draws.inside[trials]
+    z = draws.latents.unflatten(0, (-1, draws.samples)).transpose(0, 1)[:, inside]  # (samples, bins, R)
+    y, seen = (x[trials][inside].double() for x in (draws.observed, draws.mask))
+    columns, weights = [z.double()], [p.readout_weights]
     if p.readout_network_output is not None:
-        columns.append(readout_features(p, draws.latents[draws.inside]).double())
+        columns.append(readout_features(p, z).double())
         weights.append(p.readout_network_output)
-    design = torch.cat([*columns, torch.ones_like(z[:, :1])], 1)
+    design = torch.cat([*columns, torch.ones_like(columns[0][..., :1])], -1)
     theta = torch.cat([*weights, p.readout_bias[:, None]], 1).double()
-    eta = design @ theta.T
-    expected = observations.mean(eta, config.observation, config.link)
-    slope = observations.slope(eta, config.observation, config.link)
-    weight = 1.0  # the variance of a Gaussian cancels
-    if config.observation != "gaussian":
-        weight = 1 / observations.variance(expected, config.observation, p.spread)
-    counts = config.observation != "gaussian"
-    prior = _prior(design, draws.samples) if counts else torch.zeros_like(design.T @ design)
-    score = (seen * weight * slope * (y - expected)).T @ design - theta @ prior
-    information = _weighted_gram(design, seen * weight * slope**2) + prior
+    spread = None if p.spread is None else p.spread.double()
+    sums = readout_sums(config.observation, config.link, spread, design, y, seen)
+    score, information = sums.derivatives(theta)
+    counts, rows = config.observation != "gaussian", design.flatten(0, 1)
+    prior = _prior(rows, draws.samples) if counts else torch.zeros_like(rows.T @ rows)
+    score, information = score - theta @ prior, information + prior
     size = torch.diagonal(information, dim1=1, dim2=2).mean(1)[:, None, None]
-    information = information + (1e-4 * size + 1e-9) * torch.eye(design.shape[1]).to(design)
+    information = information + (1e-4 * size + 1e-9) * torch.eye(design.shape[-1]).to(design)
     step = torch.linalg.solve(information, score[..., None])[..., 0].clamp(-1, 1)
 
     def worth(theta: Tensor) -> Tensor:  # (D,), up to a constant
-        values = observations.log_likelihood(y, design @ theta.T, config.observation, config.link, p.spread)
-        return (seen * values).sum(0) - 0.5 * ((theta @ prior) * theta).sum(1)
+        return sums.value(theta) - 0.5 * ((theta @ prior) * theta).sum(1)
 
     theta = _climb(worth, theta, step) if counts else theta + step
     dtype = p.decay.dtype
@@ -119,8 +115,8 @@ def maximise_readout(config, p: LowRankParameters, draws: Draws) -> LowRankParam
     if p.readout_network_output is not None:
         changed["readout_network_output"] = theta[:, rank:-1].to(dtype)
     if config.observation == "gaussian":
-        count = seen.sum(0)
-        squared = (seen * (y - design @ theta.T) ** 2).sum(0) / count.clamp(min=1)
+        count = draws.samples * seen.sum(0)
+        squared = (seen * (y - design @ theta.T) ** 2).sum((0, 1)) / count.clamp(min=1)
         noise = torch.where(count > 0, squared.clamp(min=1e-8), p.observation_noise)
         changed["observation_noise"] = noise.to(dtype)
     return replace(p, **changed)
@@ -147,12 +143,3 @@ def _climb(worth: Callable[[Tensor], Tensor], theta: Tensor, step: Tensor) -> Te
         if not left.any():
             break
     return theta
-
-
-def _weighted_gram(design: Tensor, weight: Tensor) -> Tensor:
-    """Σ_p weight_pd x_p x_pᵀ (D, I, I) for rows x (P, I) of `design`, as products of matrices, in blocks."""
-    size = design.shape[1]
-    total = design.new_zeros(weight.shape[1], size * size)
-    for x, w in zip(design.split(_BLOCK), weight.split(_BLOCK), strict=True):
-        total += w.T @ (x[:, :, None] * x[:, None, :]).flatten(1)
-    return total.unflatten(1, (size, size))
