@@ -24,6 +24,7 @@ from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters, rates, rea
 _MOST_PAIRS = 60_000  # of the regression of V
 _RIDGE = 1e-3  # of the mean squared rate
 _DEPTH = 2.0  # of modulation, in the units of η: of log rate for the exponential link
+_BLOCK = 1_000  # pairs at once
 _HALVINGS = 5  # of a step of Fisher scoring
 
 
@@ -55,16 +56,12 @@ def maximise_dynamics(config, p: LowRankParameters, draws: Draws, generator) -> 
     if len(pairs) > _MOST_PAIRS:
         order = torch.randperm(len(pairs), generator=generator, device=generator.device)
         pairs = pairs[order[:_MOST_PAIRS]]
-    row, t = pairs.unbind(1)
-    now, ahead, v = draws.latents[row, t], draws.latents[row, t + 1], draws.filtered[row, t]
-    r = rates(p, config.activation, now, v).double()
-    target = (ahead - p.decay * now).double()
-    gram = r.T @ r
+    gram, products, squares = _moments(config.activation, p, draws, pairs)
     ridge = _RIDGE * gram.diagonal().mean() + 1e-9
-    drawn = r.T @ target + ridge * p.right_vectors.T.double()
+    drawn = products + ridge * p.right_vectors.T.double()
     right = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(gram), drawn).T
-    residual = target - r @ right.T
-    covariance = residual.T @ residual / len(residual)
+    explained = right @ products
+    covariance = (squares - explained - explained.T + right @ gram @ right.T) / len(pairs)
     if config.noise == "diagonal":
         covariance = torch.diag(torch.diagonal(covariance))
     dtype = p.decay.dtype
@@ -75,6 +72,20 @@ def maximise_dynamics(config, p: LowRankParameters, draws: Draws, generator) -> 
     mean = first.mean(0)
     spread = _factor((first - mean).T @ (first - mean) / len(first))
     return replace(better, initial_mean=mean.to(dtype), initial_cholesky=spread.to(dtype))
+
+
+def _moments(activation: str, p: LowRankParameters, draws: Draws, pairs: Tensor):
+    """Σ r rᵀ (N, N), Σ r xᵀ (N, R) and Σ x xᵀ (R, R) in float64, of rates r at t and x = z_{t+1} − a z_t.
+
+    `pairs` (P, 2) are rows and t; their rates are made a block at a time, which the cache has room for.
+    """
+    found = (0.0, 0.0, 0.0)
+    for row, t in (block.unbind(1) for block in pairs.split(_BLOCK)):
+        now = draws.latents[row, t]
+        r = rates(p, activation, now, draws.filtered[row, t]).double()
+        x = (draws.latents[row, t + 1] - p.decay * now).double()
+        found = tuple(a + b for a, b in zip(found, (r.T @ r, r.T @ x, x.T @ x), strict=True))
+    return found
 
 
 def _factor(covariance: Tensor) -> Tensor:
