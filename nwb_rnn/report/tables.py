@@ -149,11 +149,13 @@ def _dropped(stored: Stored) -> list[str]:
     if not isinstance(lines, list) or not lines:
         return ["nothing"]
     return [
-        f"{line.get('count', '')} {line.get('what', '')}: {line.get('reason', '')}"
-        if isinstance(line, dict)
-        else str(line)
-        for line in lines
+        f"{_many(line)}{line.get('reason', '')}" if isinstance(line, dict) else str(line) for line in lines
     ]
+
+
+def _many(line: dict) -> str:
+    """How many of what; nothing for what has no ids, such as the rest of a recording."""
+    return f"{line['count']} {line.get('what', '')}: " if line.get("count") else ""
 
 
 def session(stored: Stored) -> Table:

@@ -41,6 +41,8 @@ def compact(value: Any) -> str:
         return number(value, 6)
     if value is None:
         return "–"
+    if isinstance(value, list) and value and all(type(v) in (int, float) for v in value):
+        return shown(f"[{', '.join(number(v, 6) for v in value)}]")
     return shown(json.dumps(value, ensure_ascii=False, default=str))
 
 
