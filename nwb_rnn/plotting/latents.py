@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
+_MOST = 12  # lines that one panel can hold
+
 
 def latents(inferred: xr.Dataset, trial: int = 0, ax: Axes | None = None) -> Axes:
-    """Posterior mean of each latent, with a band of one standard deviation to both sides.
+    """Posterior mean of each latent, with a band of one standard deviation to both sides where that is known.
+
+    Of more than twelve, such as the currents of a `RateRNN`, those that vary most in the trial are drawn.
 
     Parameters
     ----------
-    inferred : what `LowRankRNN.infer` returns
+    inferred : what `infer` of a model returns
     trial : position of the trial
     """
     ax = given_or_new(ax)
@@ -27,16 +31,21 @@ def latents(inferred: xr.Dataset, trial: int = 0, ax: Axes | None = None) -> Axe
         raise InputError(f"trial {trial} was asked for; there are {inferred.sizes['trial']} (count from 0)")
     time = inferred["time"].values
     mean = inferred["latent_mean"].transpose("trial", "time", "latent").values[trial]
-    spread = inferred["latent_std"].transpose("trial", "time", "latent").values[trial]
-    for index in range(mean.shape[1]):
-        colour = PALETTE[index % len(PALETTE)]
+    known = "latent_std" in inferred
+    spread = inferred["latent_std"].transpose("trial", "time", "latent").values[trial] if known else 0 * mean
+    varied = np.argsort(-np.nan_to_num(np.nanvar(mean, axis=0)), kind="stable")
+    for place, index in enumerate(np.sort(varied[:_MOST])):
+        colour = PALETTE[place % len(PALETTE)]
         ax.plot(time, mean[:, index], color=colour, linewidth=1.5, label=f"z$_{{{index + 1}}}$")
-        low, high = mean[:, index] - spread[:, index], mean[:, index] + spread[:, index]
-        ax.fill_between(time, low, high, color=colour, alpha=0.25, linewidth=0)
+        if known:
+            low, high = mean[:, index] - spread[:, index], mean[:, index] + spread[:, index]
+            ax.fill_between(time, low, high, color=colour, alpha=0.25, linewidth=0)
     seen = time[np.isfinite(mean[:, 0])]
     if len(seen):
         ax.set_xlim(seen[0], seen[-1])
     ax.legend(
         loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=6, frameon=False, borderaxespad=0, handlelength=1.2
     )
-    return tidy(ax, time_label(inferred.attrs.get("align_to", "")), "latent (mean ± s.d.)")
+    return tidy(
+        ax, time_label(inferred.attrs.get("align_to", "")), "latent (mean ± s.d.)" if known else "latent"
+    )

@@ -57,12 +57,17 @@ def report(
 
     Raises
     ------
-    InputError : `trials` and `inferred` are not the same trials
+    InputError : `trials` and `inferred` are not the same trials, or the model is no LowRankRNN
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    if "left_vectors" not in model.to_arrays():
+        raise InputError(
+            f"this figure shows the flow of a LowRankRNN, and this is a {type(model).__name__}; its page, "
+            "`nwb-rnn report FILE`, holds what there is to show"
+        )
     if trials.sizes["trial"] != inferred.sizes["trial"]:
         raise InputError(
             f"{trials.sizes['trial']} trials and latents of {inferred.sizes['trial']}: give those of "

@@ -61,11 +61,22 @@ def _plan(stored: Stored) -> Iterator[tuple[str, Callable[[Axes], Any], str]]:
     """(section, what draws into axes, caption) of each figure."""
     if stored.latents is not None:
         yield from _one_trial(stored)
-    if stored.trials is not None and stored.latents is not None and stored.trials.sizes["trial"] > 1:
-        yield from _averages(stored)
-    if stored.trials is not None and stored.simulated is not None:
-        yield from _agreement(stored)
+    if _smoothed_counts(stored):
+        stored.absent.append(
+            "averages and spectra: this network makes smoothed rates, and the file holds counts"
+        )
+    else:
+        if stored.trials is not None and stored.latents is not None and stored.trials.sizes["trial"] > 1:
+            yield from _averages(stored)
+        if stored.trials is not None and stored.simulated is not None:
+            yield from _agreement(stored)
     yield from _dynamics(stored)
+
+
+def _smoothed_counts(stored: Stored) -> bool:
+    """A rate network of spikes, whose rates are not what was recorded."""
+    counts = stored.trials is not None and "counts" in stored.trials
+    return counts and stored.about["kind"] == "RateRNN"
 
 
 def _one_trial(stored: Stored) -> Iterator[tuple[str, Callable, str]]:
@@ -90,7 +101,8 @@ def _one_trial(stored: Stored) -> Iterator[tuple[str, Callable, str]]:
     if "rates" in latents:
         caption = f"What the model expects in trial {name}, given what was recorded; {rows}."
         yield section, lambda ax: expected(latents, trial, order, ax=ax), caption
-    caption = f"Inferred latents of trial {name}; bands are one standard deviation to both sides."
+    bands = "; bands are one standard deviation to both sides" if "latent_std" in latents else ""
+    caption = f"Inferred latents of trial {name}{bands}."
     yield section, lambda ax: draw_latents(latents, trial, ax=ax), caption
 
 
@@ -141,7 +153,15 @@ def _dynamics(stored: Stored) -> Iterator[tuple[str, Callable, str]]:
             yield "Fixed points", draw, caption
     if stored.model.history:
         caption = "How the fit went: the objective of one batch, and the score of trials that were held out."
-        yield "Fit", lambda ax: training_curve(stored.model.history, ax=ax), caption
+        if stored.about["kind"] != "LowRankRNN":
+            caption = "How the fit went: objective and validation as the docstring of `fit` defines them."
+
+        def curve(ax: Axes) -> None:
+            training_curve(stored.model.history, ax=ax)
+            if stored.about["kind"] != "LowRankRNN":
+                ax.set_ylabel("objective")
+
+        yield "Fit", curve, caption
 
 
 def _png(draw: Callable[[Axes], Any]) -> bytes:

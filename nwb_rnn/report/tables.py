@@ -55,7 +55,8 @@ def key_numbers(stored: Stored) -> list[tuple[str, str]]:
     model, described = stored.model, stored.model.data_description
     config = model.configuration
     found = [("model", stored.about["kind"])]
-    found += [(name, number(config[name])) for name in ("rank", "units") if name in config]
+    sizes = [name for name in ("rank", "units") if config.get(name) is not None]
+    found += [(name, number(config[name])) for name in sizes]
     if described.get("unit_ids"):
         found.append(("recorded units", str(len(described["unit_ids"]))))
     if stored.latents is not None:

@@ -153,6 +153,22 @@ def test_a_long_signal_without_a_copy_is_short_in_its_unit_and_tells_no_folder(t
     assert "trial 0, its first 10 s" in text
 
 
+def test_a_rate_network_of_spikes_has_a_page_and_no_figures_that_do_not_fit_it(tmp_path):
+    small_session(tmp_path / "session.nwb")
+    recording = nr.read(tmp_path / "session.nwb")
+    trials = recording.align("start_time", window=(0.0, 0.3), bin_size=0.01)
+    model = nr.RateRNN(smoothing=0.05).fit(trials, method="ridge", penalty=1.0)
+    points = model.fixed_points(trials=trials, n_starts=2)
+    latents = model.infer(trials)
+    path = nr.write(tmp_path / "rate.nwb", model, latents=latents, fixed_points=points, source=recording)
+    stored = gather(str(path))
+    text = page(stored, "rate.nwb")
+    assert "Inferred latents of trial" in text and "one standard deviation" not in text
+    assert "Averages over trials" not in text
+    assert any("smoothed rates" in line for line in stored.absent)
+    assert "LowRankRNN" in run("report", path, "--output", tmp_path / "rate.png", code=1)
+
+
 def test_the_scene_holds_the_latents_of_the_file(html, fitted):
     from nwb_rnn.storage import load_latents
 
