@@ -125,9 +125,8 @@ class Regression:
         if spread is not None:
             rank = self.covariance.shape[1]
             flat = self.covariance.reshape(len(self.covariance), -1)
-            pull = ((on_spread[0] / spread[0]).T @ flat).reshape(
-                -1, rank, rank
-            )  # d spread / dc = V c / spread
+            # d spread / dc = V c / spread
+            pull = ((on_spread[0] / spread[0]).T @ flat).reshape(-1, rank, rank)
             slope[:, :rank] += (pull @ theta[:, :rank, None])[..., 0]
             second[..., :rank, :rank] += self.covariance
         curvature = np.tensordot(information, second, ((0, 1), (0, 1)))

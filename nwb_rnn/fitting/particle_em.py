@@ -46,8 +46,8 @@ _SIGNALS, _COUNTS, _COUNTS_OF_MANY, _FEW_LATENTS = 8, 24, 4, 3  # steps; latents
 def usual_steps(config: LowRankConfig) -> int:
     """8 for signals; for counts 24 with up to three latents, whose noise is stationary then, and 4 with more.
 
-    With more latents long runs were no gain: on spikes of a linear track (six latents) four steps keep theta
-    and the mean rates, eight keep less of them and 24 flatten theta.
+    With more latents long runs were no gain: on spikes of a linear track (six latents, 64 particles) four steps
+    kept theta and the mean rates, eight less of them, and 24 flattened theta.
     """
     if config.observation == "gaussian":
         return _SIGNALS
@@ -65,7 +65,7 @@ def polish(
     iterations: int,
     progress: bool = False,
 ) -> LowRankParameters:
-    """`iterations` of accelerated E and M steps.
+    """`iterations` of E and M steps, accelerated for counts.
 
     `proposal` and `encoder` are those of the first E step, and of all where the module's text says so. The
     random numbers depend on `config.seed` alone.
