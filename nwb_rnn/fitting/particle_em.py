@@ -46,8 +46,8 @@ _SIGNALS, _COUNTS, _COUNTS_OF_MANY, _FEW_LATENTS = 8, 24, 4, 3  # steps; latents
 def usual_steps(config: LowRankConfig) -> int:
     """8 for signals; for counts 24 with up to three latents, whose noise is stationary then, and 4 with more.
 
-    With more latents long runs were no gain: on spikes of a linear track (six latents, 64 particles) four steps
-    kept theta and the mean rates, eight less of them, and 24 flattened theta.
+    With more latents long runs were no gain: on spikes of a linear track (six latents, 64 particles) four
+    steps kept theta and the mean rates, eight less of them, and 24 flattened theta.
     """
     if config.observation == "gaussian":
         return _SIGNALS
