@@ -190,8 +190,8 @@ def compare(folder: Path, units: int, spikes: int, trials: int) -> list[str]:
 
 def stream(folder: Path, gigabytes: float) -> list[str]:
     """The second part, as lines of Markdown."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "sources"))
-    from range_server import serving
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from sources.range_server import serving
 
     import nwb_rnn as nr
 

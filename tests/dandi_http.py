@@ -79,6 +79,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server_name, self.command, self.path, authorization, self.headers.get("Range", "")
         )
         self.world.requests.append(seen)
+        if self.world.faults.silent_archive and parts.path not in ("/server-info", "/api/info/"):
+            self.world.closing.wait()
         try:
             for method, pattern, action in self.routes:
                 match = pattern.fullmatch(parts.path)
@@ -310,9 +312,10 @@ class Store(Handler):
     def send_bytes(self, file: Path, start: int, stop: int) -> None:
         faults, world = self.world.faults, self.world
         allowed = stop - start
+        stalls = False
         if faults.cuts > 0 and faults.cut_after is not None and allowed > faults.cut_after:
             faults.cuts -= 1
-            allowed = faults.cut_after
+            allowed, stalls = faults.cut_after, faults.stall
             self.close_connection = True
         with open(file, "rb") as stream:
             stream.seek(start)
@@ -325,6 +328,8 @@ class Store(Handler):
                 allowed -= len(block)
                 with world.lock:
                     world.bytes_sent += len(block)
+        if stalls:
+            world.closing.wait()
 
 
 @_route(Store.routes, "GET", "/blobs/{blob}")

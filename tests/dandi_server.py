@@ -11,11 +11,13 @@ import secrets
 import threading
 import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from dandi_http import Archive, Request, Store, dandi_etag, sha256
+from loopback import no_collection
 
 SCHEMA_VERSION = "0.7.0"
 LONG_AGO = "2024-01-01T00:00:00Z"
@@ -40,10 +42,12 @@ class Dandiset:
 
 @dataclass
 class Faults:
-    """How the store misbehaves."""
+    """How the store, and once the archive, misbehave."""
 
     cut_after: int | None = None  # close the connection after so many bytes, as often as `cuts` says
     cuts: int = 0
+    stall: bool = False  # fall silent there, the connection left open, instead of closing it
+    silent_archive: bool = False  # the archive says that it is there, and then never answers
     flip_byte_at: int | None = None  # change this byte of every answer that holds it
     ignore_range: bool = False
     status: int | None = None  # refuse everything with this
@@ -71,23 +75,27 @@ class DandiServer:
         self.bytes_received = 0
         self.faults = Faults()
         self.lock = threading.Lock()
-        self.archive = self._serve(Archive)
-        self.store = self._serve(Store)
+        self.closing = threading.Event()
 
-    def _serve(self, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    def __enter__(self) -> DandiServer:
+        with ExitStack() as stack:
+            stack.enter_context(no_collection())
+            self.archive = self._serve(Archive, stack)
+            self.store = self._serve(Store, stack)
+            stack.callback(self.closing.set)
+            self.running = stack.pop_all()
+        return self
+
+    def _serve(self, handler: type[BaseHTTPRequestHandler], stack: ExitStack) -> ThreadingHTTPServer:
+        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
         server.daemon_threads = True
         server.world = self
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        stack.callback(server.shutdown)
         return server
 
-    def __enter__(self) -> DandiServer:
-        return self
-
     def __exit__(self, *exc_info: object) -> None:
-        for server in (self.archive, self.store):
-            server.shutdown()
-            server.server_close()
+        self.running.__exit__(*exc_info)
 
     @property
     def api_url(self) -> str:

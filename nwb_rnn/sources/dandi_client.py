@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from nwb_rnn.errors import InputError, NwbRnnError, SourceError
 from nwb_rnn.sources.dandi_address import DandiAddress, parse_address, printable
+from nwb_rnn.sources.nwb_open import PATIENCE, patient
 
 if TYPE_CHECKING:
     from dandi.dandiapi import BaseRemoteAsset, DandiAPIClient, RemoteDandiset
@@ -80,6 +81,7 @@ def connected(address: DandiAddress, token: str | None = None) -> Iterator[Dandi
     name = address.instance or os.environ.get("DANDI_INSTANCE", "dandi")
     with plain_errors(f"cannot reach the DANDI archive {printable(name)}"):
         client = DandiAPIClient(dandi_instance=_instance(name))
+    patient(client.session, PATIENCE)
     with client:
         key = _valid_token(token if token is not None else os.environ.get(client.api_key_env_var), client)
         if key is not None:

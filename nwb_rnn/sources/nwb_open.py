@@ -7,15 +7,17 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nwb_rnn.errors import NwbRnnError, SourceError
 
 if TYPE_CHECKING:
+    import requests
     from pynwb import NWBFile
 
-_PATIENCE = 30.0  # s to wait for a server
+PATIENCE = 30.0  # s to wait for a server
 _SECRET = re.compile(r"(\?|#).*$|(?<=://)[^/@]*@")
 
 
@@ -78,7 +80,17 @@ def _open_address(address: str, stack: ExitStack) -> Any:
     size = getattr(address, "size", None) or size_of(address)
     remote = remfile.File(getattr(address, "signed", address), _size=size)
     stack.callback(_close, remote.session)
+    patient(remote.session, PATIENCE)
     return _hdf5_io(stack.enter_context(h5py.File(remote, "r")), public_location(address))
+
+
+def patient(session: requests.Session, seconds: float) -> None:
+    """Make a request of the session fail once the server is silent for so long, where it would wait for ever.
+
+    remfile and the dandi client ask without a limit, and ask again after such a failure. A read that hangs
+    inside h5py also holds h5py's global lock, on which every other thread with HDF5 waits.
+    """
+    session.request = partial(session.request, timeout=seconds)
 
 
 def size_of(address: str) -> int:
@@ -92,7 +104,7 @@ def size_of(address: str) -> int:
 
     shown = public_location(address)
     try:
-        answer = requests.get(address, headers={"Range": "bytes=0-0"}, stream=True, timeout=_PATIENCE)
+        answer = requests.get(address, headers={"Range": "bytes=0-0"}, stream=True, timeout=PATIENCE)
     except requests.RequestException as error:
         kind = type(error).__name__
         raise SourceError(f"cannot reach {shown!r} ({kind}); check the address and the connection") from None

@@ -8,17 +8,22 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from loopback import no_collection
+
 
 class RangeServer(ThreadingHTTPServer):
-    """Serves the files of one folder; `sent` is the number of bytes of files sent so far."""
+    """Serves the files of one folder; `sent` is the number of bytes of files sent so far.
+
+    So many answers as `stalls` says stop in their middle, with the connection left open.
+    """
 
     daemon_threads = True
 
     def __init__(self, folder: Path, ranges: bool = True, status: int = 0):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.ranges, self.status = folder, ranges, status
-        self.sent = 0
-        self.lock = threading.Lock()
+        self.sent, self.stalls = 0, 0
+        self.lock, self.closing = threading.Lock(), threading.Event()
 
     def address(self, name: str) -> str:
         """The address of a file of the folder."""
@@ -62,6 +67,12 @@ class _Handler(BaseHTTPRequestHandler):
             file.seek(first)
             left = last - first + 1
             while left > 0:
+                if self.server.stalls > 0 and left > 1:
+                    self.server.stalls -= 1
+                    self.wfile.write(file.read(left // 2))
+                    self.server.closing.wait()
+                    self.close_connection = True
+                    return
                 piece = file.read(min(left, 1 << 16))
                 try:
                     self.wfile.write(piece)
@@ -78,12 +89,12 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(folder: Path, **options):
     """A server that runs while the block does."""
-    server = RangeServer(folder, **options)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with no_collection(), RangeServer(folder, **options) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.closing.set()
+            server.shutdown()
+            thread.join()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import nwb_rnn as nr
 from nwb_rnn.errors import InputError, SourceError
-from nwb_rnn.sources import dandi_cache
+from nwb_rnn.sources import dandi_cache, dandi_client, nwb_open
 from nwb_rnn.sources.dandi_cache import cached_path
 from nwb_rnn.sources.dandi_client import readable_size
 
@@ -84,6 +84,23 @@ def test_broken_connection_is_taken_up_where_it_broke(archive, file, cache):
     starts = [int(r.range.removeprefix("bytes=").rstrip("-")) for r in archive.store_requests() if r.range]
     assert len(starts) == 2 and 0 < starts[0] < starts[1]
     assert archive.bytes_sent < file.stat().st_size + 3 * dandi_cache.CHUNK
+
+
+@pytest.mark.timeout(60)
+def test_a_store_that_falls_silent_is_asked_again(archive, file, monkeypatch):
+    monkeypatch.setattr(nwb_open, "PATIENCE", 0.5)
+    archive.faults.cut_after, archive.faults.cuts, archive.faults.stall = 30_000, 1, True
+    recording = read(archive)
+    assert archive.faults.cuts == 0
+    np.testing.assert_array_equal(recording.spikes.times, nr.read(file).spikes.times)
+
+
+@pytest.mark.timeout(60)
+def test_an_archive_that_falls_silent_is_not_waited_for(archive, monkeypatch):
+    monkeypatch.setattr(dandi_client, "PATIENCE", 0.5)
+    archive.faults.silent_archive = True
+    with pytest.raises(SourceError, match="ReadTimeout"):
+        read(archive)
 
 
 def test_interrupted_and_resumed(archive, file, cache, monkeypatch):

@@ -9,7 +9,7 @@ from sources.range_server import serving
 
 import nwb_rnn as nr
 from nwb_rnn.errors import SourceError
-from nwb_rnn.sources import nwb_series
+from nwb_rnn.sources import nwb_open, nwb_series
 from nwb_rnn.sources.nwb_open import public_location, without_secrets
 
 
@@ -98,6 +98,17 @@ def test_a_damaged_file_on_a_server(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with serving(tmp_path) as server, pytest.raises(SourceError, match="truncated"):
         nr.read(server.address("made.nwb"))
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_falls_silent_is_asked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(nwb_open, "PATIENCE", 0.5)
+    saved(with_trials(with_units(empty_file())), tmp_path)
+    with serving(tmp_path) as server:
+        server.stalls = 2
+        recording = nr.read(server.address("made.nwb"))
+        assert server.stalls == 0
+    assert recording.spikes.of(1).tolist() == TRAINS[1].tolist()
 
 
 def test_behaviour_of_a_streamed_file(tmp_path):
