@@ -19,6 +19,7 @@ from nwb_rnn.errors import DivergenceError
 from nwb_rnn.fitting.constraints import Constraints
 from nwb_rnn.fitting.rate_data import RateData, Regression
 from nwb_rnn.models.rate import currents_of
+from nwb_rnn.numba_cache import pipeline
 
 KINDS = {"tanh": 0, "relu": 1, "softplus": 2}
 
@@ -118,12 +119,13 @@ def _compiled():
     from numba import njit
 
     # sums may be taken in any order, so that they go in whole vectors
-    make = njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+    fast = {"reassoc", "contract", "nsz", "arcp"}
+    make = njit(cache=True, nogil=True, fastmath=fast, pipeline_class=pipeline())
     project = make(_project)
     push = make(_push)
     finish = make(_finish)
 
-    @njit(cache=False, nogil=True)
+    @njit(cache=False, nogil=True, pipeline_class=pipeline())
     def running(theta, inverse, x, targets, mask, inputs, noise, step, substeps, kind):
         units, width = theta.shape
         observed, columns = targets.shape[1], inputs.shape[1]
@@ -168,7 +170,7 @@ def _compiled():
         finish(inverse, k, c)
         return missed
 
-    @njit(cache=False, nogil=True)
+    @njit(cache=False, nogil=True, pipeline_class=pipeline())
     def frozen(theta, inverse, regressors, target):
         width = theta.shape[1]
         k, y = np.zeros(width), np.zeros(width)
