@@ -18,8 +18,8 @@ OBSERVATIONS = ("poisson", "gaussian")
 FILTER = dict(particles=8, backend="reference")
 
 
-def made(observation):
-    return small.counts() if observation == "poisson" else small.signal()
+def made(observation, **size):
+    return small.counts(**size) if observation == "poisson" else small.signal(**size)
 
 
 def changed(trials, values=None, mask=None):
@@ -107,7 +107,7 @@ def assert_whole(model, trials):
 @pytest.mark.parametrize("observation", OBSERVATIONS)
 @pytest.mark.parametrize("case", CASES)
 def test_no_parameter_becomes_nan(case, observation, noise):
-    trials = CASES[case](made(observation))
+    trials = CASES[case](made(observation, bins=20))
     model = LowRankRNN(rank=2, units=16, observation=observation, noise=noise).fit(trials, **small.QUICK)
     assert_whole(model, trials)
 

@@ -7,6 +7,8 @@ itself: 1e-5 for values and 1e-4 for gradients in float32, 1e-9 for both in floa
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -105,30 +107,34 @@ def outcome(backend, problem, ancestors=None):
 
 
 class BackendContract:
-    """Inherited by the tests of each backend; `backend` is its module, `device` where it runs."""
+    """Inherited by the tests of each backend: `backend` is its module, `device` where it runs.
+
+    `sizes` are those of a case where a test does not ask for its own.
+    """
 
     backend = None
     device = "cpu"
+    sizes: ClassVar[dict[str, int]] = {}
 
-    def compare(self, case: Case) -> None:
+    def compare(self, case: Case, given: bool = False) -> None:
+        """Values, gradients and ancestors of a run that draws; with `given` also of one that is told them."""
         problem = make(case).to(self.device)
         assert self.backend.supports(problem.inputs(), case.resampling) is None
         expected, expected_gradients = outcome(reference, problem)
-        drawn, _ = outcome(self.backend, problem)
         last = problem.data["lengths"].cpu() - 1
         trials = torch.arange(case.batch)
         running = torch.arange(case.bins) <= last[:, None]
-        assert torch.equal(drawn.ancestors.cpu()[running], expected.ancestors.cpu()[running])
-        found, gradients = outcome(self.backend, problem, expected.ancestors)
         limit = VALUES[case.dtype]
-        assert distance(drawn.log_increments, expected.log_increments) < limit
-        assert distance(found.log_increments, expected.log_increments) < limit
-        assert distance(found.latents[trials, last], expected.latents[trials, last]) < limit
-        assert distance(found.log_weights[trials, last], expected.log_weights[trials, last]) < 10 * limit
-        assert ((found.ancestors >= 0) & (found.ancestors < case.particles)).all()
-        for name, gradient in gradients.items():
-            off = distance(gradient, expected_gradients[name])
-            assert off < GRADIENTS[case.dtype], f"gradient on {name}: {off:.1e}"
+        for ancestors in (None, expected.ancestors) if given else (None,):
+            found, gradients = outcome(self.backend, problem, ancestors)
+            assert torch.equal(found.ancestors.cpu()[running], expected.ancestors.cpu()[running])
+            assert distance(found.log_increments, expected.log_increments) < limit
+            assert distance(found.latents[trials, last], expected.latents[trials, last]) < limit
+            assert distance(found.log_weights[trials, last], expected.log_weights[trials, last]) < 10 * limit
+            assert ((found.ancestors >= 0) & (found.ancestors < case.particles)).all()
+            for name, gradient in gradients.items():
+                off = distance(gradient, expected_gradients[name])
+                assert off < GRADIENTS[case.dtype], f"gradient on {name}: {off:.1e}"
 
     @pytest.mark.parametrize("case", every_model(), ids=str)
     def test_every_model_in_single_precision(self, case):
@@ -159,7 +165,7 @@ class BackendContract:
         ids=str,
     )
     def test_double_precision(self, case):
-        self.compare(case)
+        self.compare(replace(case, **self.sizes), given=True)
 
     @pytest.mark.parametrize(
         "sizes",
@@ -238,7 +244,7 @@ class BackendContract:
 
     def test_without_gradients_every_bin_is_filtered(self):
         """Bins after the last observed one hold predictions, as in the reference."""
-        problem = make(Case(unequal=True)).to(self.device)
+        problem = make(Case(unequal=True, **self.sizes)).to(self.device)
         with torch.no_grad():
             expected = reference.run(problem.inputs(), problem.noise, problem.uniforms)
             found = self.backend.run(problem.inputs(), problem.noise, problem.uniforms)
@@ -247,7 +253,7 @@ class BackendContract:
 
     @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
     def test_a_nan_stays_visible(self, proposal):
-        problem = make(Case(proposal=proposal)).to(self.device)
+        problem = make(Case(proposal=proposal, **self.sizes)).to(self.device)
         with torch.no_grad():
             problem.leaves["right_vectors"][0, 0] = float("nan")
         result, gradients = outcome(self.backend, problem)
@@ -255,7 +261,7 @@ class BackendContract:
         assert torch.isnan(gradients["left_vectors"]).any()
 
     def test_the_same_call_gives_the_same_bits(self):
-        problem = make(Case(proposal="encoder", batch=5, inputs=1)).to(self.device)
+        problem = make(Case(proposal="encoder", inputs=1, **{"batch": 5} | self.sizes)).to(self.device)
         first, first_gradients = outcome(self.backend, problem)
         second, second_gradients = outcome(self.backend, problem)
         assert torch.equal(first.log_increments, second.log_increments)

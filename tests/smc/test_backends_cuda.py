@@ -36,6 +36,7 @@ class TestInterpreted(BackendContract):
     """Every second model, since interpreting takes half a second each."""
 
     backend = cuda
+    sizes = SMALL
 
     @pytest.mark.parametrize("case", every_model(**SMALL)[::2], ids=str)
     def test_every_model_in_single_precision(self, case):
@@ -45,7 +46,7 @@ class TestInterpreted(BackendContract):
     def test_negative_binomial_counts(self, case):
         self.compare(case)
 
-    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:All-NaN:RuntimeWarning")
     @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
     def test_a_nan_stays_visible(self, proposal):
         super().test_a_nan_stays_visible(proposal)

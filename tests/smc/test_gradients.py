@@ -38,7 +38,7 @@ CASES = [
 def test_gradients_agree_with_finite_differences(activation, law, readout, proposal):
     observation, link = law
     config = LowRankConfig(
-        RANK, UNITS, activation, observation, readout, link, encoder_channels=4, encoder_kernels=(3, 1)
+        RANK, UNITS, activation, observation, readout, link, encoder_channels=2, encoder_kernels=(3, 1)
     )
     rng = np.random.default_rng(7)
     values = dict(
