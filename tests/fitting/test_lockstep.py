@@ -49,7 +49,7 @@ def _interpret(monkeypatch):
 
 
 def trainers(proposal: str, backend: str, iterations: int = 4, **options) -> list[Trainer]:
-    """Fits of three seeds that differ in learning rate, length (the second is one shorter) and clipping too."""
+    """Fits of three seeds that differ in learning rate, length (the second has one less) and clipping."""
     case = CASES[proposal]
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(case.batch, case.bins, case.inputs, generator=generator, dtype=case.dtype)
