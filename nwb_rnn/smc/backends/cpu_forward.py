@@ -115,10 +115,14 @@ def weighted(
                 path.means[i],
                 path.latents[i],
             )
-            steps.set_base(model.readout_inputs, data.filtered[i], readout, rank + 3)
-            steps.set_bin(data.observed[i], data.mask[i], readout, rank + 5)
-            call(kernels[2], readout, readout.shape[0], path.latents[i], scores, whole, stride)
-            constant = steps.constant_terms(data.observed[i], data.mask[i], model.log_noise, counts)
+            if steps.any_seen(data.mask[i]):
+                steps.set_base(model.readout_inputs, data.filtered[i], readout, rank + 3)
+                steps.set_bin(data.observed[i], data.mask[i], readout, rank + 5)
+                call(kernels[2], readout, readout.shape[0], path.latents[i], scores, whole, stride)
+                constant = steps.constant_terms(data.observed[i], data.mask[i], model.log_noise, counts)
+            else:  # as past the end of a trial, where it would be most of the work
+                rows.fill(scores, 0.0)
+                constant = 0.0
             log_weights, weights = path.log_weights[i], path.weights[i]
             rows.copy(log_weights, scores)
             if scheme == NONE and i > b * bins:

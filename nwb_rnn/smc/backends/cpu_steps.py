@@ -293,6 +293,14 @@ def set_bin(observed, mask, pack, row):
 
 
 @loop
+def any_seen(mask):
+    for d in range(mask.shape[0]):
+        if mask[d] != 0:
+            return True
+    return False
+
+
+@loop
 def constant_terms(observed, mask, log_noise, counts):
     """The terms of log p(y | z) that do not depend on z."""
     total = 0.0
