@@ -1,4 +1,4 @@
-"""Cost of the particle filter in bins, particles, units and trials: time and memory grow linearly.
+"""Time of the particle filter in bins, particles, units and trials: it grows no faster than linearly.
 
 Run it with ``python benchmarks/filter_cost.py [--out FILE] [--figure FILE]``. Each size is varied alone from
 a base of 4 trials, 100 bins, 16 particles and 128 units (rank 3, 30 channels, Gaussian, optimal proposal):
