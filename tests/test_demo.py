@@ -10,6 +10,7 @@ from nwb_rnn.cli.walk import SESSION_FILE
 
 def test_demo_on_a_simulated_session(tmp_path):
     options = ("--iterations=2", "--units=16", "--particles=4", "--backend=reference", "--batch-size=8")
+    options += ("--polish=4",)
     said = run("demo", *options, "--output-folder", tmp_path)
     written = sorted(path.name for path in tmp_path.iterdir())
     result = SESSION_FILE.replace("_ecephys", "_desc-rnn_ecephys")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nwb_rnn as nr
+from nwb_rnn.dynamics.branch_and_bound import exact_fixed_points
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 FEW = "2"  # iterations
@@ -50,7 +51,9 @@ def test_example(name, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_example_on_a_recording(name, tmp_path, recordings_folder, capsys):
+def test_example_on_a_recording(name, tmp_path, recordings_folder, capsys, monkeypatch):
+    # a network of six latents after two iterations would keep the search busy for half a minute
+    monkeypatch.setitem(exact_fixed_points.__kwdefaults__, "max_boxes", 1_000_000)
     load(name).main(str(tmp_path), FEW, str(recordings_folder / RECORDINGS[name]))
     assert made(tmp_path) == OUTPUTS[name] - {"session.nwb"}
     (output,) = tmp_path.glob("*.nwb")
