@@ -185,6 +185,7 @@ def test_a_recording_without_trials_is_cut_into_segments(tmp_path):
     path = tmp_path / "fitted.nwb"
     said = run("fit", source, "--segments=4", *SMALL_FIT, "--no-dandi", "--no-report", "--output", path)
     assert "15 trials of 4 s, 4 channels, bins of 200 ms" in said
+    assert "no errors" in said and "DANDI would not accept it: " in said and "CRITICAL" not in said
     latents = load_latents(path)
     assert dict(latents["latent_mean"].sizes) == {"trial": 15, "time": 20, "latent": 2}
     np.testing.assert_allclose(latents["event_time"].values, 4.0 * np.arange(15))

@@ -69,7 +69,7 @@ def write(
     )
     say(f"wrote      {output}")
     found = validate(output)
-    say(f"validated  {findings_text(found)}")
+    say(f"validated  {findings_text(found, job.metadata.get('dandi', True))}")
     return found
 
 
@@ -250,11 +250,18 @@ def listed(points: FixedPoints) -> str:
     return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)) or "none"
 
 
-def findings_text(found: list[Finding]) -> str:
-    """Errors in full; remarks only counted."""
+def findings_text(found: list[Finding], dandi: bool = True) -> str:
+    """Errors in full; remarks only counted. Without `dandi`, what DANDI would refuse is no error."""
     severe = [item for item in found if item.is_severe]
+    refused = [] if dandi else [item for item in severe if item.tool == "nwbinspector"]
+    severe = [item for item in severe if item not in refused]
     if severe:
         many = "1 error" if len(severe) == 1 else f"{len(severe)} errors"
-        return "\n           ".join([f"{many} (DANDI rules)", *map(str, severe)])
-    remarks = f", {len(found)} remarks on style" if found else ""
-    return f"by pynwb and nwbinspector (DANDI rules): no errors{remarks}"
+        lines = [f"{many} (DANDI rules)", *map(str, severe)]
+    else:
+        style = len(found) - len(refused)
+        remarks = f", {style} remarks on style" if style else ""
+        rules = " (DANDI rules)" if dandi else ""
+        lines = [f"by pynwb and nwbinspector{rules}: no errors{remarks}"]
+    lines += [f"DANDI would not accept it: {item.message}" for item in refused]
+    return "\n           ".join(lines)

@@ -6,6 +6,7 @@ error, a log line, a `repr` or a file. Errors of the client are therefore rewrit
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _NICKNAMES = {"sandbox": "dandi-sandbox", "dandiarchive": "dandi", "ember": "ember-dandi"}
 _SHOWN = 20
+_UNSEEN = logging.NullHandler()
 _NWB_ENDINGS = (".nwb", ".nwb.zarr")
 
 
@@ -76,6 +78,9 @@ def connected(address: DandiAddress, token: str | None = None) -> Iterator[Dandi
     SourceError : the archive does not answer, or refuses the token
     """
     os.environ.setdefault("DANDI_NO_ET", "1")  # the client would ask a third party for its newest version
+    # Where a program has not set up logging, Python would print the client's lines, tracebacks too, beside
+    # the error that says the same in a sentence.
+    logging.getLogger("dandi").addHandler(_UNSEEN)
     from dandi.dandiapi import DandiAPIClient
 
     name = address.instance or os.environ.get("DANDI_INSTANCE", "dandi")

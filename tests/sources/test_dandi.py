@@ -1,5 +1,7 @@
 """Finding, listing and reading on a DANDI archive, with the real client and a server on loopback."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +187,15 @@ def test_no_other_host_is_asked_and_nothing_is_written(archive, monkeypatch, tmp
     read(archive, f"DANDI:{SET}/{ONE}")
     assert set(asked) == {"127.0.0.1"}
     assert set(tmp_path.rglob("*")) == before
+
+
+def test_an_archive_that_cannot_be_reached_is_one_sentence():
+    """And nothing of the client's own, which logs too."""
+    code = "import nwb_rnn; nwb_rnn.read('DANDI:000140/a.nwb', instance='http://127.0.0.1:9/api')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.startswith("Traceback") and "Request to" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("nwb_rnn.errors.SourceError: cannot reach the DANDI archive")
 
 
 def test_listing_goes_over_all_pages(archive, files):
