@@ -294,10 +294,10 @@ def set_bin(observed, mask, pack, row):
 
 @loop
 def any_seen(mask):
-    for d in range(mask.shape[0]):
-        if mask[d] != 0:
-            return True
-    return False
+    d = 0
+    while d < mask.shape[0] and mask[d] == 0:
+        d += 1
+    return d < mask.shape[0]
 
 
 @loop
