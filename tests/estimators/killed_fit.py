@@ -10,7 +10,7 @@ import small
 
 from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
 
-OPTIONS = small.QUICK | dict(iterations=60, validate_every=5)
+OPTIONS = small.QUICK | dict(iterations=40, validate_every=5)
 
 
 def fit(checkpoint: str | None) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """A small session on disk, and a model fitted to it with everything that can be written."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,10 +55,18 @@ def make_session(
     return path
 
 
+@pytest.fixture(scope="session")
+def made_session(tmp_path_factory) -> Path:
+    """The small session, only to be copied."""
+    return make_session(tmp_path_factory.mktemp("made") / "session.nwb")
+
+
 @pytest.fixture
-def session_path(tmp_path: Path) -> Path:
+def session_path(tmp_path: Path, made_session: Path) -> Path:
     """The small session as a file of its own."""
-    return make_session(tmp_path / "source" / "session.nwb")
+    path = tmp_path / "source" / "session.nwb"
+    path.parent.mkdir()
+    return Path(shutil.copy(made_session, path))
 
 
 @pytest.fixture(scope="session")
