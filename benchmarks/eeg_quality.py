@@ -39,7 +39,6 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=512)
     parser.add_argument("--iterations", type=int, default=1500)
     parser.add_argument("--learning-rate", type=float, default=1e-2)
-    parser.add_argument("--clip-norm", type=float, default=1.0)
     parser.add_argument("--polish", type=int, default=0)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--resampling-gradient", type=float, help="by default that of the fit")
@@ -98,7 +97,6 @@ def fit(options, trials, seed: int) -> nr.LowRankRNN:
         particles=10,
         crop=50,
         learning_rate=options.learning_rate,
-        clip_norm=options.clip_norm,
         polish=options.polish,
         resampling_gradient=options.resampling_gradient,
         progress=False,
