@@ -144,16 +144,18 @@ def linear_scores(options, target: np.ndarray) -> np.ndarray:
 def limits(options, target: np.ndarray) -> None:
     """Oracles of the same rank: what a model could reach that had one part of the recording exactly.
 
-    The first knows nothing of spectra and the last nothing of what channels share, so that D_H of the first
-    and D_stsp of the last say nothing.
+    D_H says nothing of those without spectra or with white noise added after smoothing, nor D_stsp of the one
+    that knows nothing of what channels share.
     """
     from scipy.ndimage import gaussian_filter1d
-    from sklearn.decomposition import FactorAnalysis
+    from sklearn.decomposition import FactorAnalysis, FastICA
 
     series = read().signal.values[0].astype(float)
     series = (series - series.mean(0)) / series.std(0)
     raw, smoothed = (FactorAnalysis(options.rank).fit(x) for x in (series, target))
     latents = raw.transform(series)
+    unmixing = FastICA(options.rank, random_state=0, whiten="unit-variance")
+    sources = unmixing.fit_transform(smoothed.transform(target))
     power = gaussian_filter1d(np.abs(np.fft.rfft(target, axis=0)) ** 2, 20, axis=0)
 
     def noise(rng, analysis):
@@ -165,6 +167,8 @@ def limits(options, target: np.ndarray) -> None:
 
     oracles: dict[str, list] = {"Gaussian, moments of the scored": [], "recorded latents, white noise": []}
     oracles["Gaussian, spectra of the scored"] = []
+    shuffled, redrawn = "independent components shuffled", "independent components, phases redrawn"
+    oracles |= {shuffled: [], redrawn: []}
     for seed in range(options.generations):
         rng = np.random.default_rng(seed)
         white = rng.standard_normal((len(target), options.rank))
@@ -177,8 +181,26 @@ def limits(options, target: np.ndarray) -> None:
         phases = rng.standard_normal((2, *power.shape))
         signal = np.fft.irfft(np.sqrt(power / 2) * (phases[0] + 1j * phases[1]), len(target), axis=0)
         oracles["Gaussian, spectra of the scored"].append(scored(signal))
+        for name, draw in ((shuffled, in_another_order), (redrawn, phases_redrawn)):
+            drawn = unmixing.inverse_transform(np.apply_along_axis(draw, 0, sources, rng))
+            oracles[name].append(scored(drawn @ smoothed.components_ + noise(rng, smoothed)))
     for name, found in oracles.items():
         report(name, np.array(found))
+
+
+def in_another_order(values: np.ndarray, rng) -> np.ndarray:
+    return rng.permutation(values)
+
+
+def phases_redrawn(values: np.ndarray, rng) -> np.ndarray:
+    """`values` (T,) in an order that nearly keeps their spectrum (Schreiber & Schmitz 1996)."""
+    amplitude, ordered = np.abs(np.fft.rfft(values)), np.sort(values)
+    drawn = rng.permutation(values)
+    for _ in range(60):
+        phase = np.exp(1j * np.angle(np.fft.rfft(drawn)))
+        drawn = np.fft.irfft(amplitude * phase, len(values))
+        drawn = ordered[np.argsort(np.argsort(drawn))]
+    return drawn
 
 
 def attainable(options, target: np.ndarray) -> None:
