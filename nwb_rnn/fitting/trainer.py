@@ -80,6 +80,8 @@ class Trainer:
         options = self.options
         if options.proposal != "optimal" or options.backend not in ("auto", "cpu"):
             return None
+        if self.module.left_vectors.device.type != "cpu":
+            return None
         if importlib.util.find_spec("numba") is None:
             return None
         from nwb_rnn.fitting.compiled import CompiledGradient

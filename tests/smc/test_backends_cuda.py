@@ -100,6 +100,7 @@ def test_a_bootstrap_table_as_long_as_the_trials_is_not_taken_for_an_encoder_s()
 _COMPILE = """
 import sys
 sys.path.insert(0, sys.argv[1])
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -108,16 +109,18 @@ from nwb_rnn.smc.backends import cuda
 for case in (
     Case(units=512, observed=64, particles=10),
     Case(proposal="encoder", observation="poisson", link="softplus", mask="units", inputs=1, rank=4),
+    Case(activation="tanh", dtype=torch.float64),
 ):
     problem = make(case)
     inputs = problem.inputs()
     assert "cpu" in cuda.supports(inputs, "systematic")
     options = cuda._options(inputs, problem.noise, problem.uniforms, "systematic")
-    options |= {"DRAWING": True, "SHARE": 1.0}
+    options |= {"DRAWING": True, "SHARE": 1.0, "ROW": 1}
+    real = {torch.float32: "*fp32", torch.float64: "*fp64"}[case.dtype]
     for kernel in (cuda._forward, cuda._backward):
         names = kernel.arg_names
         whole = ("kind", "lengths", "ancestors")
-        kinds = {n: "constexpr" if n.isupper() else "*i64" if n in whole else "*fp32" for n in names}
+        kinds = {n: "constexpr" if n.isupper() else "*i64" if n in whole else real for n in names}
         constants = {(i,): options[n] for i, n in enumerate(names) if n.isupper()}
         target = GPUTarget("cuda", 90, 32)
         source = ASTSource(kernel, kinds, constants)

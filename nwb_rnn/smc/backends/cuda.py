@@ -218,6 +218,7 @@ class _Filter(torch.autograd.Function):
         }
         if options["ONE_TO_ONE"]:
             gradients["on_weights"] = gradients["on_left"]
+        options = options | {"ROW": gradients["rows"].shape[1]}
         arrays = ctx.fixed | found | ctx.out | gradients | scratch
         arrays["on_increments"] = on_increments.contiguous()
         _launch(_backward, arrays, options, batch, noise)
@@ -225,13 +226,18 @@ class _Filter(torch.autograd.Function):
 
 
 def _zeros(found: dict[str, Tensor], like: Tensor, options: dict) -> dict[str, Tensor]:
-    """One gradient for each trial of what trials share, one for each bin of what bins have or pick."""
+    """One gradient for each trial of what trials share, one for each bin of what bins have or pick.
+
+    Those of the first kind are parts of the rows of one matrix, "rows".
+    """
     batch, bins, _, rank = like.shape
-    models, gradients = batch // options["TRIALS"], {}
-    for name in (*_SHARED, *_READOUT):
-        if name in found and name != "base":
-            gradients["on_" + name] = like.new_zeros(batch, found[name].numel() // models)
-    gradients["on_initial"] = like.new_zeros(batch, rank)
+    models = batch // options["TRIALS"]
+    names = [n for n in (*_SHARED, *_READOUT, "initial_mean") if n in found and n != "base"]
+    sizes = [found[name].numel() // models for name in names]
+    rows = like.new_zeros(batch, sum(sizes))
+    gradients = {"on_" + n: part for n, part in zip(names, rows.split(sizes, dim=1), strict=True)}
+    gradients["rows"] = rows
+    gradients["on_initial"] = gradients.pop("on_initial_mean")
     gradients["on_base"] = torch.zeros_like(found["base"])
     gradients["on_constant"] = like.new_zeros(batch, bins)
     for name in ("offset", "linear"):
@@ -243,35 +249,43 @@ def _zeros(found: dict[str, Tensor], like: Tensor, options: dict) -> dict[str, T
 
 def _collect(ctx, gradients: dict[str, Tensor]):
     """Gradients in the order and shape of the inputs."""
-    kind = ctx.fixed["kind"].reshape(-1)
-    models = ctx.fixed["noise"].shape[0] // ctx.options["TRIALS"]
-
-    def by_kind(rows: Tensor, like: Tensor) -> Tensor:
-        rows, kinds = rows.reshape(kind.shape[0], -1), like.shape[0] // models
-        if kinds > _FEW_KINDS:
-            return rows.new_zeros(like.shape[0], rows.shape[1]).index_add_(0, kind, rows).reshape(like.shape)
-        # additions to few places come in any order on a GPU; a product with one-hot kinds has a fixed one
-        own = torch.arange(like.shape[0], device=kind.device).reshape(models, kinds, 1)
-        hot = (own == kind.reshape(models, 1, -1)).to(rows.dtype)
-        return (hot @ rows.reshape(models, -1, rows.shape[1])).reshape(like.shape)
-
-    def by_model(trials: Tensor, like: Tensor) -> Tensor:
-        return trials.reshape(models, -1, like.numel() // models).sum(1).reshape(like.shape)
+    kind = ctx.fixed["kind"]
+    models = kind.shape[0] // ctx.options["TRIALS"]
+    rows = gradients["rows"]
+    summed = rows if models == len(rows) else rows.view(models, -1, rows.shape[1]).sum(1)
 
     for name, needed in zip(ctx.names, ctx.needs_input_grad[4:], strict=True):
         like = ctx.found[name]
         if not needed:
             yield None
         elif name in ("gain", "scale", "metric"):
-            yield by_kind(gradients["on_" + name], like)
+            yield by_kind(gradients["on_" + name], kind, models, like)
         elif name == "log_ratio":
-            yield by_kind(gradients["on_constant"], like)
+            yield by_kind(gradients["on_constant"], kind, models, like)
         elif name in ("base", "constant", "offset", "linear"):
             yield gradients["on_" + name]
-        elif name == "initial_mean":
-            yield by_model(gradients["on_initial"], like)
         else:
-            yield by_model(gradients["on_" + name], like)
+            part = gradients["on_initial" if name == "initial_mean" else "on_" + name]
+            start = part.storage_offset()
+            yield summed[:, start : start + part.shape[1]].reshape(like.shape)
+
+
+def by_kind(rows: Tensor, kind: Tensor, models: int, like: Tensor) -> Tensor:
+    """Sums over the bins of each kind, in the shape of the table `like`, always in the same order.
+
+    Parameters
+    ----------
+    rows : (B, T, …), one for each bin
+    kind : (B, T); the kinds of one model follow those of the one before
+    """
+    rows, kinds = rows.reshape(kind.numel(), -1), like.shape[0] // models
+    if kinds > _FEW_KINDS:
+        sums = rows.new_zeros(like.shape[0], rows.shape[1])
+        return sums.index_add_(0, kind.flatten(), rows).reshape(like.shape)
+    # additions to few places come in any order on a GPU; a product with one-hot kinds has a fixed one
+    own = torch.arange(like.shape[0], device=kind.device).reshape(models, kinds, 1)
+    hot = (own == kind.reshape(models, 1, -1)).to(rows.dtype)
+    return (hot @ rows.reshape(models, -1, rows.shape[1])).reshape(like.shape)
 
 
 def _launch(kernel, arrays: dict[str, Tensor], options: dict, programs: int, like: Tensor) -> None:

@@ -141,6 +141,7 @@ def backward(
     D: tl.constexpr,
     MASKS: tl.constexpr,
     STRIDE: tl.constexpr,
+    ROW: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -154,7 +155,10 @@ def backward(
     RESAMPLING: tl.constexpr,
     SHARE: tl.constexpr,
 ):
-    """Arguments as in `cuda`. Weights' gradients are sums over the bins of the program's own trial."""
+    """Arguments as in `cuda`. Weights' gradients are sums over the bins of the program's own trial.
+
+    All gradients of one trial on what trials share lie in a row of ROW numbers.
+    """
     b = tl.program_id(0).to(tl.int64)
     k, rr = tl.arange(0, BLOCK_K), tl.arange(0, BLOCK_R)
     valid, some = k < K, rr < R
@@ -172,13 +176,13 @@ def backward(
     on_latents += b * K * R
     on_means += b * K * R
     of_children += b * K * R
-    on_left += b * R * N
-    on_right += b * R * N
-    on_bias += b * N
-    on_weights += b * R * STRIDE
-    on_readout_bias += b * D
-    on_readout_gain += b * D
-    on_inverse_noise += b * D
+    on_left += b * ROW
+    on_right += b * ROW
+    on_bias += b * ROW
+    on_weights += b * ROW
+    on_readout_bias += b * ROW
+    on_readout_gain += b * ROW
+    on_inverse_noise += b * ROW
     decays = tl.load(decay) * 0.0
     on_weight = k * (tl.load(decay) * 0.0)
     for step in range(0, length):
@@ -286,7 +290,7 @@ def backward(
             tl.debug_barrier()
         if t == 0:
             g = tl.load(on_means + cells, mask=inside, other=0.0)
-            tl.store(on_initial + b * R + rr, tl.sum(g, axis=0), mask=some)
+            tl.store(on_initial + b * ROW + rr, tl.sum(g, axis=0), mask=some)
         else:
             index, target = k, on_latents
             if not ADAPTED:
@@ -318,4 +322,4 @@ def backward(
             if not ADAPTED:
                 gather_children(ancestors + row * K, of_children, on_latents, K, R, BLOCK_K, BLOCK_J)
                 tl.debug_barrier()
-    tl.store(on_decay + b, decays)
+    tl.store(on_decay + b * ROW, decays)

@@ -34,11 +34,11 @@ def softplus(x):
 def rate(x, h, ACTIVATION: tl.constexpr):
     """φ(x; h) and its derivatives by x and h."""
     if ACTIVATION == "clipped_relu":
-        above = tl.where(x + h > 0, 1.0, 0.0)
-        return positive(x + h) - positive(x), above - tl.where(x > 0, 1.0, 0.0), above
+        above = (x + h > 0).to(x.dtype)
+        return positive(x + h) - positive(x), above - (x > 0).to(x.dtype), above
     x = x - h
     if ACTIVATION == "relu":
-        slope = tl.where(x > 0, 1.0, 0.0)
+        slope = (x > 0).to(x.dtype)
         return positive(x), slope, -slope
     if ACTIVATION == "tanh":
         e = tl.exp(-2.0 * tl.abs(x))
