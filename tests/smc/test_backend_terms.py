@@ -34,7 +34,8 @@ def terms_and_gradients(problem, fields, source=proposals):
     total = 0
     for name in fields:
         value = getattr(terms, name)
-        total = total + (value * torch.randn(value.shape, generator=generator, dtype=value.dtype)).sum()
+        weights = torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
+        total = total + (value * weights).sum()
     leaves = problem.leaves
     gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     return terms, dict(zip(leaves, gradients, strict=True))

@@ -22,12 +22,12 @@ from nwb_rnn.models.observations import dispersion_terms
 from nwb_rnn.smc.backends import reference
 from nwb_rnn.smc.backends.cuda_backward import backward as _backward
 from nwb_rnn.smc.backends.cuda_forward import forward as _forward
+from nwb_rnn.smc.backends.cuda_launch import by_kind, launch
 from nwb_rnn.smc.resampling import RESAMPLINGS
 from nwb_rnn.smc.sequence import SequenceInputs, SequenceResult
 
 _LARGEST_RANK = 16
 _MOST_PARTICLES = 1024
-_FEW_KINDS = 64  # an encoder's table has more, one for each bin
 _TILE = 8192  # numbers of one tile, particles × units
 _LAWS = (("gaussian", "identity"), *itertools.product(("poisson", "negative_binomial"), ("softplus", "exp")))
 _INTERPRETED = not isinstance(_forward, triton.JITFunction)
@@ -194,7 +194,7 @@ class _Filter(torch.autograd.Function):
             "means": torch.empty_like(noise),
             "equal": noise.new_full((1,), -math.log(particles)),
         }
-        _launch(_forward, fixed | found | out, options | {"DRAWING": given is None}, batch, noise)
+        _launch(_forward, fixed | found | out, options | {"DRAWING": given is None}, batch)
         ctx.fixed, ctx.options, ctx.found, ctx.out, ctx.names = fixed, options, found, out, names
         log_weights = out["log_weights"]
         if options["ADAPTED"] and options["RESAMPLING"] != "none":
@@ -221,7 +221,7 @@ class _Filter(torch.autograd.Function):
         options = options | {"ROW": gradients["rows"].shape[1]}
         arrays = ctx.fixed | found | ctx.out | gradients | scratch
         arrays["on_increments"] = on_increments.contiguous()
-        _launch(_backward, arrays, options, batch, noise)
+        _launch(_backward, arrays, options, batch)
         return None, None, None, None, *_collect(ctx, gradients)
 
 
@@ -259,9 +259,9 @@ def _collect(ctx, gradients: dict[str, Tensor]):
         if not needed:
             yield None
         elif name in ("gain", "scale", "metric"):
-            yield by_kind(gradients["on_" + name], kind, models, like)
+            yield by_kind(gradients["on_" + name], kind, models, len(like)).reshape(like.shape)
         elif name == "log_ratio":
-            yield by_kind(gradients["on_constant"], kind, models, like)
+            yield by_kind(gradients["on_constant"], kind, models, len(like)).reshape(like.shape)
         elif name in ("base", "constant", "offset", "linear"):
             yield gradients["on_" + name]
         else:
@@ -270,35 +270,9 @@ def _collect(ctx, gradients: dict[str, Tensor]):
             yield summed[:, start : start + part.shape[1]].reshape(like.shape)
 
 
-def by_kind(rows: Tensor, kind: Tensor, models: int, like: Tensor) -> Tensor:
-    """Sums over the bins of each kind, in the shape of the table `like`, always in the same order.
-
-    Parameters
-    ----------
-    rows : (B, T, …), one for each bin
-    kind : (B, T); the kinds of one model follow those of the one before
-    """
-    rows, kinds = rows.reshape(kind.numel(), -1), like.shape[0] // models
-    if kinds > _FEW_KINDS:
-        sums = rows.new_zeros(like.shape[0], rows.shape[1])
-        return sums.index_add_(0, kind.flatten(), rows).reshape(like.shape)
-    # additions to few places come in any order on a GPU; a product with one-hot kinds has a fixed one
-    own = torch.arange(like.shape[0], device=kind.device).reshape(models, kinds, 1)
-    hot = (own == kind.reshape(models, 1, -1)).to(rows.dtype)
-    return (hot @ rows.reshape(models, -1, rows.shape[1])).reshape(like.shape)
-
-
-def _launch(kernel, arrays: dict[str, Tensor], options: dict, programs: int, like: Tensor) -> None:
-    """Start one program for each trial; an array that this model does not have is never read."""
-    nothing = like.new_empty(0)
-    wanted = kernel.arg_names
-    given = {name: arrays.get(name, nothing) for name in wanted if not name.isupper()}
-    given |= {name: options[name] for name in wanted if name.isupper()}
+def _launch(kernel, arrays: dict[str, Tensor], options: dict, programs: int) -> None:
+    """Start one program for each trial."""
     if options["ONE_TO_ONE"]:
-        given["weights"] = arrays["left"]
+        arrays = arrays | {"weights": arrays["left"]}
     tile = options["BLOCK_K"] * options["BLOCK_N"]
-    if like.device.type == "cuda":
-        with torch.cuda.device(like.device):
-            kernel[(programs,)](**given, num_warps=4 if tile <= 4096 else 8, enable_fp_fusion=True)
-    else:
-        kernel[(programs,)](**given)
+    launch(kernel, arrays, options, programs, 4 if tile <= 4096 else 8)

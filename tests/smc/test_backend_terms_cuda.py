@@ -1,0 +1,63 @@
+"""Proposal terms from Triton against those of `proposals`: interpreted here, compiled where a GPU is."""
+
+from __future__ import annotations
+
+import os
+from unittest import mock
+
+import pytest
+import torch
+from smc.backend_contract import GRADIENTS, VALUES, distance
+from smc.backend_problems import Case, make
+from smc.test_backend_terms import CASES, FIELDS, terms_and_gradients
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+INTERPRET = "0" if torch.cuda.is_available() else "1"
+with mock.patch.dict(os.environ, TRITON_INTERPRET=INTERPRET):  # read while the kernels are imported
+    pytest.importorskip("triton")
+    from nwb_rnn.smc.backends import cuda_terms
+
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+
+
+@pytest.fixture(autouse=True)
+def _interpret(monkeypatch):
+    """Triton reads it again when a kernel first runs."""
+    monkeypatch.setenv("TRITON_INTERPRET", INTERPRET)
+
+
+# what test_backend_terms has, where that takes no minutes to interpret, and larger ranks and tiles
+MINE = [case for case in CASES if case.batch * case.bins < 50] + [
+    Case(rank=16, units=20, batch=1, bins=2, dtype=torch.float64),
+    Case(observed=131, batch=2, bins=70, mask="bins", dtype=torch.float64),
+    Case(proposal="encoder", rank=9, batch=2, bins=2, dtype=torch.float64),
+]
+
+
+@pytest.mark.parametrize("case", MINE, ids=str)
+def test_same_terms_and_gradients(case):
+    problem = make(case).to(DEVICE)
+    fields = FIELDS if case.proposal == "optimal" else (*FIELDS[:3], "whitener", "log_ratio")
+    expected, expected_gradients = terms_and_gradients(problem, fields)
+    found, gradients = terms_and_gradients(problem, fields, cuda_terms)
+    assert found.adapted == expected.adapted
+    assert torch.equal(found.kind, expected.kind)
+    for name in fields:
+        assert distance(getattr(found, name), getattr(expected, name)) < VALUES[case.dtype], name
+    for name, gradient in expected_gradients.items():
+        if gradient is None:
+            assert gradients[name] is None or not gradients[name].any(), name
+        elif gradient.norm() > 1e-6:
+            assert distance(gradients[name], gradient) < GRADIENTS[case.dtype], name
+        else:
+            assert gradients[name].norm() < 1e-5, name
+
+
+def test_a_matrix_that_is_not_positive_gives_nan_instead_of_an_error():
+    """A diverging fit is seen by the trainer as NaN."""
+    problem = make(Case(proposal="encoder")).to(DEVICE)
+    with torch.no_grad():
+        problem.leaves["encoder_root"].fill_(float("nan"))
+    found, gradients = terms_and_gradients(problem, ("offset", "gain"), cuda_terms)
+    assert torch.isnan(found.offset).all()
+    assert torch.isnan(gradients["transition_cholesky"]).any()
