@@ -43,16 +43,27 @@ def _row(a, j, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def _root(x):
+    """Square root, rounded as a CPU rounds it; in double precision there is no other."""
+    if x.dtype == tl.float32:
+        found = tl.sqrt_rn(x)
+    else:
+        found = tl.sqrt(x)
+    return found
+
+
+@triton.jit
 def _cholesky(a, R: tl.constexpr, BLOCK: tl.constexpr):
     """Lower factor of a positive definite matrix."""
     i = tl.arange(0, BLOCK)
     factor = a * 0.0 + (i[:, None] == i[None, :]).to(a.dtype)
     for j in range(0, R):
         column = _column(a, j, BLOCK)
-        pivot = tl.sqrt(tl.sum(tl.where(i == j, column, 0.0), axis=0))
+        pivot = _root(tl.sum(tl.where(i == j, column, 0.0), axis=0))
         column = tl.where(i >= j, column / pivot, 0.0)
         across = tl.where(i >= j, _row(a, j, BLOCK) / pivot, 0.0)
         a -= column[:, None] * across[None, :]
+        column = tl.where(i == j, pivot, column)  # and not its square over itself, which rounds once more
         factor = tl.where((i == j)[None, :], column[:, None], factor)
     return factor
 
