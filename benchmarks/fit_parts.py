@@ -49,7 +49,7 @@ PARTS = {
         "fitting.linear_start:smooth_counts",
     ],
     "start: readout": ["fitting.laplace:_maximise_readout"],
-    "training": ["fitting.trainer:Trainer._step"],
+    "training": ["fitting.trainer:Trainer.iterate"],
     "validation": ["fitting.trainer:Trainer._score", "fitting.trainer:Trainer._score_without_encoder"],
     "polish": ["fitting.trainer:polish"],
     "polish: proposals": ["fitting.particle_em:prepare", "fitting.particle_em:prepare_around"],

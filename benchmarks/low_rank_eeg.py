@@ -82,7 +82,7 @@ def our_step(name: str, backend: str) -> Callable[[], None]:
         backend=backend,
         progress=False,
     )
-    return Trainer(starting_module(config, trials, proposal, "random", None), trials, None, options)._step
+    return Trainer(starting_module(config, trials, proposal, "random", None), trials, None, options).iterate
 
 
 def peer_step(name: str, path: Path) -> Callable[[], None]:

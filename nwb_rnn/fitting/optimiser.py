@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-_BETA_MEAN, _BETA_SQUARE = 0.9, 0.999
+BETA_MEAN, BETA_SQUARE = 0.9, 0.999
 
 
 class ScaledAdam:
@@ -28,6 +28,8 @@ class ScaledAdam:
     gradients : where to write the gradient on each parameter, by name, before a `step`
     """
 
+    OWN = ("flat", "scaled", "mean", "square", "sizes")
+
     def __init__(self, module: nn.Module, size: Callable[[str, Tensor], float]):
         named = list(module.named_parameters())
         self.parameters = [parameter for _, parameter in named]
@@ -36,8 +38,7 @@ class ScaledAdam:
             [torch.full((p.numel(),), s).to(p) for s, (_, p) in zip(rounded, named, strict=True)]
         )
         self._flat = torch.cat([p.detach().flatten() for p in self.parameters])
-        for parameter, part in zip(self.parameters, self._parts(self._flat), strict=True):
-            parameter.data = part
+        self._attach()
         self._scaled = self._flat / self._sizes
         self._steps = 0
         self._mean, self._square = torch.zeros_like(self._scaled), torch.zeros_like(self._scaled)
@@ -56,9 +57,22 @@ class ScaledAdam:
         """All parameters as one vector, in the order of `parameters`."""
         return self._flat
 
-    def take_flat(self, gradient: Tensor) -> None:
-        """Write the gradient on `flat`."""
-        self._gradient.copy_(gradient)
+    def move_into(self, *places: Tensor) -> None:
+        """Keep what `OWN` names in those places, each (P,), from now on."""
+        for name, place in zip(self.OWN, places, strict=True):
+            setattr(self, f"_{name}", place.copy_(getattr(self, f"_{name}")))
+        self._attach()
+
+    def corrections(self, learning_rates: Sequence[float]) -> list[tuple[float, float]]:
+        """What the coming steps with these learning rates multiply the moments' ratio and the root with."""
+        found = []
+        for steps, learning_rate in enumerate(learning_rates, self._steps + 1):
+            found.append((learning_rate / (1 - BETA_MEAN**steps), (1 - BETA_SQUARE**steps) ** -0.5))
+        return found
+
+    def count(self, steps: int) -> None:
+        """Steps that were taken elsewhere, on the numbers of `OWN`."""
+        self._steps += steps
 
     def step(self, learning_rate: float, clip_norm: float) -> float:
         """One step down `gradients`, scaled to a norm of at most `clip_norm`.
@@ -76,12 +90,13 @@ class ScaledAdam:
 
     def _move(self, gradient: Tensor, learning_rate: float) -> None:
         """Kingma & Ba 2015, algorithm 1."""
+        ((rate, root),) = self.corrections([learning_rate])
         self._steps += 1
-        self._mean.lerp_(gradient, 1 - _BETA_MEAN)
-        self._square.mul_(_BETA_SQUARE).addcmul_(gradient, gradient, value=1 - _BETA_SQUARE)
+        self._mean.lerp_(gradient, 1 - BETA_MEAN)
+        self._square.mul_(BETA_SQUARE).addcmul_(gradient, gradient, value=1 - BETA_SQUARE)
         spread = torch.sqrt(self._square, out=self._spread)
-        spread.mul_((1 - _BETA_SQUARE**self._steps) ** -0.5).add_(1e-8)
-        self._scaled.addcdiv_(self._mean, spread, value=-learning_rate / (1 - _BETA_MEAN**self._steps))
+        spread.mul_(root).add_(1e-8)
+        self._scaled.addcdiv_(self._mean, spread, value=-rate)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the moments, for a checkpoint."""
@@ -94,6 +109,10 @@ class ScaledAdam:
         for name, moment in (("exp_avg", self._mean), ("exp_avg_sq", self._square)):
             moment.copy_(state[name]) if state else moment.zero_()
         torch.div(self._flat, self._sizes, out=self._scaled)
+
+    def _attach(self) -> None:
+        for parameter, part in zip(self.parameters, self._parts(self._flat), strict=True):
+            parameter.data = part
 
     def _parts(self, flat: Tensor) -> list[Tensor]:
         parts = flat.split([p.numel() for p in self.parameters])

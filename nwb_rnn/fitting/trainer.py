@@ -14,6 +14,7 @@ from nwb_rnn.errors import DivergenceError, InputError
 from nwb_rnn.fitting import checkpoint as checkpoints
 from nwb_rnn.fitting.interruption import interruptible
 from nwb_rnn.fitting.maximisation import starts_wanted
+from nwb_rnn.fitting.one_pass import OnePass
 from nwb_rnn.fitting.optimiser import ScaledAdam
 from nwb_rnn.fitting.options import TrainingOptions
 from nwb_rnn.fitting.particle_em import polish
@@ -99,10 +100,12 @@ class Trainer:
             desc="fitting",
             disable=not self.options.progress,
         )
+        together = OnePass.of([self])
         with bar, interruptible() as interruption:
             while not self.over:
-                self._step()
-                bar.update()
+                before = self.progress.iteration
+                self.iterate() if together is None else together.run()
+                bar.update(self.progress.iteration - before)
                 if self.check_if_due():
                     bar.set_postfix(self._shown())
                 if interruption.asked:
@@ -198,17 +201,25 @@ class Trainer:
         share = 2 * self.module.config.encoder_dropout * torch.rand(batch, 1, 1, **draw)
         return (torch.rand(batch, 1, units, **draw) >= share.clamp(max=0.9)).to(trials.observed)
 
-    def _step(self) -> None:
-        self.advance(self.gradient(self.batch()))
+    def iterate(self) -> None:
+        """One iteration."""
+        value = self.gradient(self.batch())
+        (learning_rate,) = self.learning_rates(1)
+        norm = self.optimiser.step(learning_rate, self.options.clip_norm)
+        self.took(1, value + 0 * norm)
 
-    def advance(self, value: float) -> None:
-        """One iteration from the gradient that the optimiser has; `value` is log p(y) per observed bin."""
-        norm = self.optimiser.step(self._learning_rate(), self.options.clip_norm)
-        if not math.isfinite(value + norm):
+    def took(self, steps: int, value: float) -> None:
+        """Go on from iterations that were taken; `value` is log p(y) per observed bin, if all went well."""
+        if not math.isfinite(value):
             self._recover()
             return
         self._objective = value
-        self.progress.iteration += 1
+        self.progress.iteration += steps
+
+    def until_check(self) -> int:
+        """Iterations up to the next check, or to the last iteration."""
+        done, every = self.progress.iteration, self.options.validate_every
+        return min(every - done % every, self.options.iterations - done)
 
     def gradient(self, batch: TrialTensors) -> float:
         """log p(y) per observed bin; the optimiser gets the gradient of minus that."""
@@ -234,12 +245,16 @@ class Trainer:
         start = (uniform * room[index]).to(torch.int64).clamp(max=self.trials.observed.shape[1] - crop)
         return self.trials.crop(index, start, crop)
 
-    def _learning_rate(self) -> float:
-        options, progress = self.options, self.progress
-        share = progress.iteration / options.iterations
+    def learning_rates(self, steps: int) -> list[float]:
+        """Those of the coming iterations."""
+        return [self._learning_rate(self.progress.iteration + i) for i in range(steps)]
+
+    def _learning_rate(self, iteration: int) -> float:
+        options = self.options
+        share = iteration / options.iterations
         fall = options.final_fraction + (1 - options.final_fraction) * 0.5 * (1 + math.cos(math.pi * share))
-        warm = min(1.0, (progress.iteration + 1) / 20)
-        return options.learning_rate * progress.rate_factor * fall * warm
+        warm = min(1.0, (iteration + 1) / 20)
+        return options.learning_rate * self.progress.rate_factor * fall * warm
 
     def _done(self) -> bool:
         return self.progress.iteration >= self.options.iterations
@@ -255,7 +270,7 @@ class Trainer:
                 "iteration": progress.iteration,
                 "objective": self._objective,
                 "validation": score,
-                "learning_rate": self._learning_rate(),
+                "learning_rate": self._learning_rate(progress.iteration),
                 "seconds": progress.seconds,
             }
         )

@@ -63,10 +63,10 @@ def prepare(
     """Everything that can be computed before the time loop.
 
     `encoder_mask` (B, 1, D) hides further units from the encoder only (1 where visible). With `backend`
-    auto or cpu the terms of the proposal come from compiled code where it can be used.
+    auto, cpu or cuda the terms of the proposal come from compiled code where it can be used.
     """
     batch, bins, _ = trials.observed.shape
-    source = _compiled_terms(parameters) if backend in ("auto", "cpu") else proposals
+    source = _terms(parameters, backend)
     if proposal == "bootstrap":
         terms = proposals.bootstrap(parameters, batch, bins)
     elif proposal == "optimal":
@@ -91,6 +91,29 @@ def _inputs(
         lengths=trials.lengths,
         proposal=terms,
     )
+
+
+def _terms(parameters: LowRankParameters, backend: str):
+    """The module whose `optimal` and `encoder` make the terms of the proposal."""
+    found = triton_terms(parameters, backend)
+    if found is not None:
+        return found
+    return _compiled_terms(parameters) if backend in ("auto", "cpu") else proposals
+
+
+def triton_terms(parameters: LowRankParameters, backend: str):
+    """The module of proposal terms in Triton, or None where the backend or the model has no use for it."""
+    like = parameters.initial_mean
+    wanted = backend == "cuda" or (backend == "auto" and like.device.type == "cuda")
+    if not wanted or importlib.util.find_spec("triton") is None:
+        return None
+    from nwb_rnn.smc.backends import cuda
+
+    if cuda.supports_tensors(like) is not None:
+        return None
+    from nwb_rnn.smc.backends import cuda_terms
+
+    return cuda_terms
 
 
 def _compiled_terms(parameters: LowRankParameters):

@@ -102,7 +102,7 @@ class SequenceInputs:
         if self.models is None:
             return parameter
         each = self.observed.shape[0] // self.models
-        return parameter.repeat_interleave(each, dim=0)[:, None]
+        return parameter[:, None].expand(-1, each, *parameter.shape[1:]).flatten(0, 1)[:, None]
 
 
 @dataclass(frozen=True)

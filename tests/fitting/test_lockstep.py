@@ -24,9 +24,7 @@ with mock.patch.dict(os.environ, TRITON_INTERPRET=INTERPRET):  # read while the 
     pytest.importorskip("triton")
     from nwb_rnn.smc.backends import cuda  # noqa: F401
 
-interpreted = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="the kernels are compiled here, not interpreted"
-)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CASES = {
     "optimal": Case(batch=3, bins=3, units=9, inputs=1, mask="units", unequal=True, dtype=torch.float64),
     "encoder": Case(
@@ -104,15 +102,14 @@ def test_in_turn_to_the_last_bit(proposal, backend):
     compare(trainers(proposal, backend), trainers(proposal, backend), 0.0)
 
 
-@interpreted
 @pytest.mark.parametrize("crop", [None, 2])
 @pytest.mark.parametrize("proposal", CASES)
 def test_in_one_pass(proposal, crop):
     """Three iterations, since interpreting one takes seconds."""
-    compare(*(trainers(proposal, "cuda", iterations=3, crop=crop) for _ in range(2)), 1e-9)
+    options = {"iterations": 3, "crop": crop, "device": DEVICE}
+    compare(*(trainers(proposal, "cuda", **options) for _ in range(2)), 1e-9)
 
 
-@interpreted
 def test_a_fit_that_diverges_once_goes_back_alone(monkeypatch):
     together, alone = trainers("optimal", "reference"), trainers("optimal", "reference")
     honest = Trainer.gradient
@@ -139,14 +136,14 @@ def test_interrupted_fits_go_on_from_their_checkpoints(tmp_path, monkeypatch):
         return found
 
     first = kept()
-    honest = Trainer.advance
+    honest = Trainer.took
 
-    def interrupts(self, value):
-        honest(self, value)
+    def interrupts(self, steps, value):
+        honest(self, steps, value)
         if self is first[2] and self.progress.iteration == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "advance", interrupts)
+    monkeypatch.setattr(Trainer, "took", interrupts)
     with pytest.raises(KeyboardInterrupt):
         train_together(first)
     monkeypatch.undo()

@@ -18,7 +18,7 @@ from torch import Tensor
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 from nwb_rnn.smc.backends import reference
 from nwb_rnn.smc.filter import prepare
-from nwb_rnn.smc.many import prepare_many
+from nwb_rnn.smc.many import prepare_many, stacked
 from nwb_rnn.smc.trials import TrialTensors
 
 VALUES = {torch.float32: 1e-5, torch.float64: 1e-9}
@@ -113,6 +113,7 @@ class BackendContract:
     """
 
     backend = None
+    terms = "reference"  # the backend that makes the proposal terms of several models
     device = "cpu"
     sizes: ClassVar[dict[str, int]] = {}
 
@@ -227,7 +228,7 @@ class BackendContract:
         for m, (noise, uniforms) in enumerate(draws):
             one = prepare(parameters.map(lambda x, m=m: x[m]), config, trials[m], case.proposal)
             expected.append(reference.run(one, noise, uniforms, case.resampling).log_increments)
-        together = prepare_many(parameters, config, trials, case.proposal)
+        together = prepare_many(parameters, config, stacked(trials), case.proposal, backend=self.terms)
         noise, uniforms = (torch.cat(x) for x in zip(*draws, strict=True))
         found = self.backend.run(together, noise, uniforms, case.resampling).log_increments
         running = torch.arange(case.bins, device=self.device) < together.lengths[:, None]

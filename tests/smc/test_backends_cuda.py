@@ -37,6 +37,7 @@ class TestInterpreted(BackendContract):
 
     backend = cuda
     sizes = SMALL
+    terms = "cuda"
 
     @pytest.mark.parametrize("case", every_model(**SMALL)[::2], ids=str)
     def test_every_model_in_single_precision(self, case):
@@ -71,6 +72,7 @@ class TestInterpreted(BackendContract):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 class TestCompiled(BackendContract):
     backend = cuda
+    terms = "cuda"
     device = "cuda"
 
     @pytest.mark.parametrize("particles", [100, 1000])

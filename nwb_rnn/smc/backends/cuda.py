@@ -37,19 +37,26 @@ _READOUT = ("weights", "readout_bias", "readout_gain", "inverse_noise")
 
 def supports(inputs: SequenceInputs, resampling: str) -> str | None:
     """None if `run` can filter these inputs, else the reason why not."""
-    like = inputs.parameters.initial_mean
-    if like.device.type != "cuda" and not _INTERPRETED:
-        return f"the tensors are on {like.device}"
-    if like.dtype not in (torch.float32, torch.float64):
-        return f"{like.dtype} is neither float32 nor float64"
-    if like.shape[-1] > _LARGEST_RANK:
-        return f"rank {like.shape[-1]} is above {_LARGEST_RANK}"
+    reason = supports_tensors(inputs.parameters.initial_mean)
+    if reason is not None:
+        return reason
     if inputs.activation not in ACTIVATIONS or resampling not in RESAMPLINGS:
         return f"no kernel for activation {inputs.activation} with resampling {resampling}"
     if not inputs.proposal.adapted and (inputs.observation, inputs.link) not in _LAWS:
         return f"no kernel for {inputs.observation} observations with link {inputs.link}"
     if not inputs.proposal.adapted and inputs.parameters.readout_network_output is not None:
         return "no kernel for a network readout"
+    return None
+
+
+def supports_tensors(like: Tensor) -> str | None:
+    """None if there are kernels for a model whose initial mean is `like` (…, R), else the reason why not."""
+    if like.device.type != "cuda" and not _INTERPRETED:
+        return f"the tensors are on {like.device}"
+    if like.dtype not in (torch.float32, torch.float64):
+        return f"{like.dtype} is neither float32 nor float64"
+    if like.shape[-1] > _LARGEST_RANK:
+        return f"rank {like.shape[-1]} is above {_LARGEST_RANK}"
     return None
 
 

@@ -38,7 +38,8 @@ def optimal(
     kind = pattern.clone()
     kind[:, 0] += patterns.shape[1]
     if count > 1:
-        kind += kinds * torch.arange(count, device=kind.device).repeat_interleave(len(kind) // count)[:, None]
+        kind = kind.unflatten(0, (count, -1)) + kinds * torch.arange(count, device=kind.device)[:, None, None]
+        kind = kind.flatten(0, 1)
     weighted = weights / noise[..., None]
     outer = (weighted[..., :, None] * weights[..., None, :]).flatten(2)
     precision = (patterns @ outer).reshape(-1, rank, rank)
