@@ -55,8 +55,8 @@ def recording(name: str) -> torch.Tensor:
     return torch.poisson(torch.full(shape, 0.5), generator=generator)
 
 
-def our_step(name: str, backend: str) -> Callable[[], None]:
-    """One iteration of `Trainer`, with everything that it does in a fit."""
+def our_trainer(name: str, backend: str, device: str = "cpu", seed: int = 0) -> Trainer:
+    """A fit of a setting; its `iterate` is one iteration with everything that it does in a fit."""
     size, observed = SETTINGS[name], recording(name)
     config = LowRankConfig(
         rank=size["rank"],
@@ -64,6 +64,7 @@ def our_step(name: str, backend: str) -> Callable[[], None]:
         observation="gaussian" if name == "eeg" else "poisson",
         encoder_kernels=(21, 11, 1),
         encoder_channels=64,
+        seed=seed,
     )
     trials = TrialTensors(
         observed=observed,
@@ -80,18 +81,19 @@ def our_step(name: str, backend: str) -> Callable[[], None]:
         particles=size["particles"],
         proposal=proposal,
         backend=backend,
+        device=device,
         progress=False,
     )
-    return Trainer(starting_module(config, trials, proposal, "random", None), trials, None, options).iterate
+    return Trainer(starting_module(config, trials, proposal, "random", None), trials, None, options)
 
 
-def peer_step(name: str, path: Path) -> Callable[[], None]:
+def peer_step(name: str, path: Path, device: str = "cpu") -> Callable[[], None]:
     """One iteration of the published training loop, through its own functions."""
     sys.path[:0] = [str(path), str(path / "vi_rnn")]
     from vi_rnn.inference import filtering_posterior, filtering_posterior_optimal_proposal
     from vi_rnn.vae import VAE
 
-    size, observed = SETTINGS[name], recording(name).transpose(1, 2).contiguous()
+    size, observed = SETTINGS[name], recording(name).transpose(1, 2).contiguous().to(device)
     noise = "full" if name == "eeg" else "diag"
     model = {
         "dim_x": size["observed"],
@@ -140,10 +142,11 @@ def peer_step(name: str, path: Path) -> Callable[[], None]:
         }
     with contextlib.redirect_stdout(io.StringIO()):
         vae = VAE(model)
+    vae.to_device(torch.device(device))
     vae.train()
     run = filtering_posterior_optimal_proposal if name == "eeg" else filtering_posterior
     optimiser = torch.optim.RAdam(vae.parameters(), lr=1e-3)
-    inputs = torch.zeros(size["batch"], 0, size["bins"])
+    inputs = torch.zeros(size["batch"], 0, size["bins"], device=device)
 
     def step():
         optimiser.zero_grad()
@@ -187,7 +190,10 @@ def main() -> None:
     torch.manual_seed(0)
     report = {}
     for name in SETTINGS:
-        steps = {"compiled": our_step(name, "cpu"), "reference": our_step(name, "reference")}
+        steps = {
+            "compiled": our_trainer(name, "cpu").iterate,
+            "reference": our_trainer(name, "reference").iterate,
+        }
         if arguments.peer is not None:
             steps["published"] = peer_step(name, arguments.peer.resolve())
         report[name] = measure(steps, arguments.rounds)

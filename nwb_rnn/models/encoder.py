@@ -13,8 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nwb_rnn.models.convolution import convolve, pays
+from nwb_rnn.models.convolution import convolve, pays, unfolded
 from nwb_rnn.models.low_rank import LowRankConfig
+
+_MOST_UNFOLDED = 2**28  # numbers of all bins' neighbours, a gigabyte
 
 
 class ConvEncoder(nn.Module):
@@ -66,6 +68,8 @@ class ConvEncoder(nn.Module):
         if kernel == 1:
             return x @ layer.weight[:, :, 0].T + layer.bias
         size = (layer.in_channels, layer.out_channels, kernel)
+        if x.device.type != "cpu" and x.numel() * kernel < _MOST_UNFOLDED:
+            return unfolded(x, layer.weight, before) + layer.bias
         if x.device.type == "cpu" and pays(*x.shape[:2], *size):
             return convolve(x, layer.weight, before) + layer.bias
         x = torch.nn.functional.pad(x.permute(1, 2, 0), (before, kernel - 1 - before))
