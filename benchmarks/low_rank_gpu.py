@@ -1,6 +1,6 @@
 """Milliseconds of one training iteration on a GPU, many fits at once, and a whole fit of 75,000 iterations.
 
-    python benchmarks/low_rank_gpu.py [--peer PATH] [--fits 1 8 64] [--signal FILE --iterations 75000] [--out FILE]
+    python benchmarks/low_rank_gpu.py [--peer PATH] [--fits 1 8 64] [--signal FILE --iterations 75000]
 
 Settings and published code are those of `low_rank_eeg`, here both on the GPU: ours as a fit takes its iterations,
 recorded once and started again, with one look at the outcome every 50; the published code as its training loop

@@ -139,8 +139,9 @@ def _copied(parameters: LowRankParameters, encoder: ConvEncoder | None, scale: S
 
 def _reached(module: TrainableLowRank, finished: LowRankParameters | None, scale: Scale | None):
     """Parameters and encoder in the data's own units."""
+    module.cpu()
     with torch.no_grad():
-        parameters = module.cpu().natural() if finished is None else finished
+        parameters = module.natural() if finished is None else finished
         parameters = parameters.map(lambda x: x.detach().cpu().clone())
     encoder = module.encoder
     if encoder is not None:

@@ -217,40 +217,40 @@ class _Filter(torch.autograd.Function):
         if on_increments is None:
             return None, None, None, None, *(None for _ in ctx.names)
         noise, options, found = ctx.fixed["noise"], ctx.options, ctx.found
-        batch, _, particles, rank = noise.shape
         gradients = _zeros(found, noise, options)
-        scratch = {
-            name: noise.new_zeros(batch, particles, rank)
-            for name in ("on_latents", "on_means", "of_children")
-        }
-        if options["ONE_TO_ONE"]:
-            gradients["on_weights"] = gradients["on_left"]
         options = options | {"ROW": gradients["rows"].shape[1]}
-        arrays = ctx.fixed | found | ctx.out | gradients | scratch
+        arrays = ctx.fixed | found | ctx.out | gradients
         arrays["on_increments"] = on_increments.contiguous()
-        _launch(_backward, arrays, options, batch)
+        _launch(_backward, arrays, options, len(noise))
         return None, None, None, None, *_collect(ctx, gradients)
 
 
 def _zeros(found: dict[str, Tensor], like: Tensor, options: dict) -> dict[str, Tensor]:
     """One gradient for each trial of what trials share, one for each bin of what bins have or pick.
 
-    Those of the first kind are parts of the rows of one matrix, "rows".
+    Those of the first kind are parts of the rows of one matrix, "rows". The kernel's own three arrays are
+    here too: all zeros come from one step.
     """
-    batch, bins, _, rank = like.shape
+    batch, bins, particles, rank = like.shape
     models = batch // options["TRIALS"]
     names = [n for n in (*_SHARED, *_READOUT, "initial_mean") if n in found and n != "base"]
     sizes = [found[name].numel() // models for name in names]
-    rows = like.new_zeros(batch, sum(sizes))
-    gradients = {"on_" + n: part for n, part in zip(names, rows.split(sizes, dim=1), strict=True)}
-    gradients["rows"] = rows
-    gradients["on_initial"] = gradients.pop("on_initial_mean")
-    gradients["on_base"] = torch.zeros_like(found["base"])
-    gradients["on_constant"] = like.new_zeros(batch, bins)
-    for name in ("offset", "linear"):
-        gradients["on_" + name] = like.new_zeros(batch, bins, rank)
-    for name in ("gain", "scale", "metric"):
-        gradients["on_" + name] = like.new_zeros(batch, bins, rank, rank)
+    square, particle = (batch, bins, rank, rank), (batch, particles, rank)
+    shapes = {"rows": (batch, sum(sizes)), "on_base": found["base"].shape, "on_constant": (batch, bins)}
+    shapes |= {"on_offset": (batch, bins, rank), "on_linear": (batch, bins, rank)}
+    shapes |= {"on_gain": square, "on_scale": square, "on_metric": square}
+    shapes |= {"on_latents": particle, "on_means": particle, "of_children": particle}
+    padded = [-(-math.prod(shape) // 4) * 4 for shape in shapes.values()]  # aligned as the kernels like it
+    parts = like.new_zeros(sum(padded)).split(padded)
+    gradients = {
+        name: part[: math.prod(shape)].view(shape)
+        for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
+    shared = gradients["rows"].split(sizes, dim=1)
+    gradients |= {"on_" + name: part for name, part in zip(names, shared, strict=True)}
+    gradients["on_initial"] = gradients["on_initial_mean"]
+    if options["ONE_TO_ONE"]:
+        gradients["on_weights"] = gradients["on_left"]
     return gradients
 
 
@@ -272,8 +272,8 @@ def _collect(ctx, gradients: dict[str, Tensor]):
         elif name in ("base", "constant", "offset", "linear"):
             yield gradients["on_" + name]
         else:
-            part = gradients["on_initial" if name == "initial_mean" else "on_" + name]
-            start = part.storage_offset()
+            part = gradients["on_" + name]
+            start = part.storage_offset() - rows.storage_offset()
             yield summed[:, start : start + part.shape[1]].reshape(like.shape)
 
 
