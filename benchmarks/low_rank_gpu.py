@@ -2,12 +2,12 @@
 
     python benchmarks/low_rank_gpu.py [--peer PATH] [--fits 1 8 64] [--signal FILE --iterations 75000]
 
-Settings and published code are those of `low_rank_eeg`, here both on the GPU: ours as a fit takes its iterations,
-recorded once and started again, with one look at the outcome every 50; the published code as its training loop
-does it, by the clock, each iteration waited for. FILE of --signal is an .npy array of samples × channels at 160
-samples a second, such as the channels of eeg/sub-S001_ses-R01_ecephys.nwb; the fit's time is that of
-`LowRankRNN.fit`, from the trials on, with all that it does at the start. Compilation is done before any clock
-starts but that of the whole fit.
+Settings and published code are those of `low_rank_eeg`, here both on the GPU: ours as a fit takes its
+iterations, recorded once and started again, with one look at the outcome every 50; the published code as its
+training loop does it, by the clock, each iteration waited for. FILE of --signal is an .npy array of samples ×
+channels at 160 samples a second, such as the channels of eeg/sub-S001_ses-R01_ecephys.nwb; the fit's time is
+that of `LowRankRNN.fit`, from the trials on, with all that it does at the start. Compilation is done before
+any clock starts but that of the whole fit.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def milliseconds(run: Callable[[], None]) -> float:
 
 
 def whole_fit(options) -> float:
-    """Seconds of a fit as the published one: rank 3, 512 clipped units, 10 windows of 50 bins, 10 particles."""
+    """Seconds of a fit in the published setting."""
     signal = np.load(options.signal)
     trials = nr.read(signal, rate=_SAMPLES_PER_SECOND).segments(bin_size=1 / _SAMPLES_PER_SECOND)
     model = nr.LowRankRNN(

@@ -1,8 +1,8 @@
 """Training iterations of one or many fits as one sequence of work for the device, which no step waits for.
 
 Draws, batches, gradients and optimiser steps of all models are one pass, in which models × trials are the
-batch (`smc.many`). On a GPU the pass is recorded as a CUDA graph once and started again for every iteration; the
-host looks at what happened when a fit is due for a check.
+batch (`smc.many`). On a GPU the pass is recorded as a CUDA graph once and started again for every iteration;
+the host looks at what happened when a fit is due for a check.
 """
 
 from __future__ import annotations

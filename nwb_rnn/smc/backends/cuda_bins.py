@@ -116,8 +116,8 @@ def pull_bins(
 ):
     """Adjoint of `bins`.
 
-    Each bin gets a row of 2 R² + 1 numbers, the gradients on the gain, the covariance and the constants of its
-    kind; each trial a row of ROW numbers with those on what trials share.
+    Each bin gets a row of 2 R² + 1 numbers, the gradients on the gain, the covariance and the constants of
+    its kind; each trial a row of ROW numbers with those on what trials share.
     """
     b = tl.program_id(0).to(tl.int64)
     m = b // TRIALS
