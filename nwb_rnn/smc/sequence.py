@@ -37,6 +37,7 @@ class ProposalTerms:
     whitener : (J, R, R), inverse Cholesky factor of the transition (initial) covariance; None if adapted
     log_ratio : (J,), log det L − log det Cholesky(Q); None if adapted. With z = A μ + g + L ε,
         log w = log p(y | z) − ½ |whitener (z − μ)|² + ½ |ε|² + log_ratio
+    ordered : True where every bin has a kind of its own, and `kind` counts them up
     """
 
     kind: Tensor
@@ -49,6 +50,7 @@ class ProposalTerms:
     weight_quadratic: Tensor | None = None
     whitener: Tensor | None = None
     log_ratio: Tensor | None = None
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class SequenceInputs:
         proposal = {
             name: None if value is None else value[tables if name in _TABLES else trials]
             for name, value in vars(self.proposal).items()
-            if name != "adapted"
+            if name not in ("adapted", "ordered")
         }
         proposal["kind"] = proposal["kind"] - m * kinds
         own = {name: getattr(self, name)[trials] for name in ("observed", "mask", "filtered", "lengths")}

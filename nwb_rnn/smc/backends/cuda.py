@@ -151,7 +151,7 @@ def _constant(inputs: SequenceInputs) -> Tensor:
 
 
 def _options(inputs: SequenceInputs, noise: Tensor, uniforms: Tensor, resampling: str) -> dict:
-    """Compile-time constants of both kernels."""
+    """Compile-time constants of both kernels, and what the host needs to know."""
     _, bins, particles, rank = noise.shape
     one_to_one, adapted = inputs.parameters.readout_gain is not None, inputs.proposal.adapted
     units, observed = inputs.parameters.left_vectors.shape[-2], inputs.observed.shape[2]
@@ -179,6 +179,7 @@ def _options(inputs: SequenceInputs, noise: Tensor, uniforms: Tensor, resampling
         "ONE_TO_ONE": one_to_one,
         "HAS_BASE": inputs.filtered.shape[-1] > 0,
         "RESAMPLING": resampling,
+        "ORDERED": inputs.proposal.ordered,
     }
 
 
@@ -189,15 +190,15 @@ class _Filter(torch.autograd.Function):
         noise = fixed["noise"]
         batch, bins, particles, _ = noise.shape
         if given is None:
-            ancestors = torch.arange(particles, device=noise.device).expand(batch, bins, particles)
+            ancestors = torch.arange(particles, device=noise.device).repeat(batch, bins, 1)
         else:
-            ancestors = given
+            ancestors = given.clone(memory_format=torch.contiguous_format)
         out = {
             "cumulative": noise.new_empty(batch, particles),
             "log_increments": noise.new_zeros(batch, bins),
             "latents": torch.zeros_like(noise),
             "log_weights": noise.new_full((batch, bins, particles), -math.log(particles)),
-            "ancestors": ancestors.contiguous().clone(),
+            "ancestors": ancestors,
             "means": torch.empty_like(noise),
             "equal": noise.new_full((1,), -math.log(particles)),
         }
@@ -265,10 +266,9 @@ def _collect(ctx, gradients: dict[str, Tensor]):
         like = ctx.found[name]
         if not needed:
             yield None
-        elif name in ("gain", "scale", "metric"):
-            yield by_kind(gradients["on_" + name], kind, models, len(like)).reshape(like.shape)
-        elif name == "log_ratio":
-            yield by_kind(gradients["on_constant"], kind, models, len(like)).reshape(like.shape)
+        elif name in ("gain", "scale", "metric", "log_ratio"):
+            of_bins = gradients["on_constant" if name == "log_ratio" else "on_" + name]
+            yield by_kind(of_bins, kind, models, len(like), ctx.options["ORDERED"]).reshape(like.shape)
         elif name in ("base", "constant", "offset", "linear"):
             yield gradients["on_" + name]
         else:

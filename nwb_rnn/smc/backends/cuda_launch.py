@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_FEW_KINDS = 64  # an encoder's table has more, one for each bin
+_FEW_KINDS = 64
 
 
 def launch(kernel, arrays: dict[str, Tensor], options: dict, programs: int, warps: int) -> None:
@@ -25,7 +25,7 @@ def launch(kernel, arrays: dict[str, Tensor], options: dict, programs: int, warp
         kernel[(programs,)](**given)
 
 
-def by_kind(rows: Tensor, kind: Tensor, models: int, count: int) -> Tensor:
+def by_kind(rows: Tensor, kind: Tensor, models: int, count: int, ordered: bool) -> Tensor:
     """Sums over the bins of each kind, (J, numbers of a bin), always in the same order.
 
     Parameters
@@ -33,8 +33,11 @@ def by_kind(rows: Tensor, kind: Tensor, models: int, count: int) -> Tensor:
     rows : (B, T, …), one for each bin
     kind : (B, T); the kinds of one model follow those of the one before
     count : J
+    ordered : whether every bin has a kind of its own, and `kind` counts them up
     """
     rows, kinds = rows.reshape(kind.numel(), -1), count // models
+    if ordered:
+        return rows
     if kinds > _FEW_KINDS:
         return rows.new_zeros(count, rows.shape[1]).index_add_(0, kind.flatten(), rows)
     # additions to few places come in any order on a GPU; a product with one-hot kinds has a fixed one

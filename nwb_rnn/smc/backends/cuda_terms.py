@@ -95,6 +95,7 @@ def encoder(
         adapted=False,
         whitener=whitener,
         log_ratio=-0.5 * log_det,
+        ordered=True,
     )
 
 
@@ -191,7 +192,7 @@ class _Bins(torch.autograd.Function):
         launch(cuda_bins.pull_bins, given | found | on | made, options | {"ROW": rows.shape[1]}, batch, 4)
         summed = rows.view(models, -1, rows.shape[1]).sum(1)
         on_weighted, on_inverse, on_bias = summed.split(sizes, dim=1)
-        by = by_kind(made["on_tables"], kind, models, len(gain))
+        by = by_kind(made["on_tables"], kind, models, len(gain), False)
         on_gain, on_covariance, on_log_det = by.split([rank**2, rank**2, 1], dim=1)
         on_constants = on_log_det.view(models, 2, -1).sum(1).view_as(given["constants"])
         return (
