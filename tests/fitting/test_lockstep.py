@@ -26,7 +26,7 @@ with mock.patch.dict(os.environ, TRITON_INTERPRET=INTERPRET):  # read while the 
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CASES = {
-    "optimal": Case(batch=3, bins=3, units=9, inputs=1, mask="units", unequal=True, dtype=torch.float64),
+    "optimal": Case(batch=3, bins=3, units=9, inputs=1, mask="bins", unequal=True, dtype=torch.float64),
     "encoder": Case(
         proposal="encoder",
         observation="poisson",

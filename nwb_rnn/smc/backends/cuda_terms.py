@@ -1,8 +1,8 @@
 """Proposal terms for the CUDA backend: what `proposals.optimal` and `proposals.encoder` return, from Triton.
 
 Same values and gradients; in torch, the many small matrices of these terms are two hundred small kernels,
-which take longer than the particle filter. Several models come as parameters with a leading axis of M, with the
-trials of one after those of the other, as in `SequenceInputs`. Gradients on Cholesky factors are those on
+which take longer than the particle filter. Several models come as parameters with a leading axis of M, with
+the trials of one after those of the other, as in `SequenceInputs`. Gradients on Cholesky factors are those on
 their lower triangles.
 """
 
