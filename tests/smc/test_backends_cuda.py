@@ -33,7 +33,7 @@ def _interpret(monkeypatch):
 
 @interpreted
 class TestInterpreted(BackendContract):
-    """Every second model, since interpreting takes half a second each."""
+    """Every second model, since interpreting one takes seconds."""
 
     backend = cuda
     sizes = SMALL
@@ -58,6 +58,7 @@ class TestInterpreted(BackendContract):
             {"particles": 1},
             {"bins": 1},
             {"rank": 6, "particles": 33, "bins": 2},
+            {"particles": 20, "bins": 2},
             {"units": 140, "observed": 131, "bins": 2, "inputs": 2},
             {"batch": 1, "bins": 1, "particles": 1, "rank": 1, "units": 1, "observed": 1},
         ],
@@ -66,6 +67,22 @@ class TestInterpreted(BackendContract):
     @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
     def test_sizes(self, proposal, sizes):
         self.compare(Case(proposal=proposal, resampling_gradient=0.9, **(SMALL | sizes)))
+
+    @pytest.mark.parametrize("readout", ["affine", "one_to_one"])
+    def test_more_units_than_fit_the_registers(self, readout):
+        """Weights are read, and their gradients added up, in memory."""
+        sizes = {
+            "rank": 6,
+            "units": 270,
+            "observed": 265,
+            "bins": 2,
+            "batch": 1,
+            "inputs": 1,
+            "particles": 10,
+        }
+        case = Case(proposal="encoder", readout=readout, resampling_gradient=0.9, **sizes)
+        assert _tile(case, backward=True)["BLOCK_N"] < case.units
+        self.compare(case)
 
 
 @pytest.mark.gpu
@@ -83,6 +100,23 @@ class TestCompiled(BackendContract):
         ):
             self.compare(case)
             self.compare(replace(case, resampling_gradient=0.9))
+
+    @pytest.mark.parametrize("units", [128, 512, 1100])
+    @pytest.mark.parametrize("rank", [3, 6])
+    def test_many_units(self, units, rank):
+        """Of as many observed units, single precision cannot tell the gradient on the decay to 1e-4."""
+        case = Case(rank=rank, units=units, particles=16, bins=4, resampling_gradient=0.9)
+        self.compare(case)
+        observed = dict(readout="one_to_one", observed=units - 8, dtype=torch.float64)
+        self.compare(replace(case, proposal="encoder", inputs=2, **observed))
+
+    @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
+    def test_more_trials_than_multiprocessors(self, proposal):
+        self.compare(Case(proposal=proposal, batch=300, bins=4, particles=10, units=64))
+
+
+def _tile(case: Case, **options) -> dict:
+    return cuda._tiles(make(case).noise, case.units, case.observed, **options)
 
 
 def test_more_particles_than_a_program_holds_run_on_the_reference(caplog):

@@ -155,8 +155,6 @@ def _options(inputs: SequenceInputs, noise: Tensor, uniforms: Tensor, resampling
     _, bins, particles, rank = noise.shape
     one_to_one, adapted = inputs.parameters.readout_gain is not None, inputs.proposal.adapted
     units, observed = inputs.parameters.left_vectors.shape[-2], inputs.observed.shape[2]
-    block = triton.next_power_of_2(particles)
-    tile = _TILE * 4 // noise.element_size()
     return {
         "TRIALS": noise.shape[0] // (inputs.models or 1),
         "T": bins,
@@ -167,11 +165,7 @@ def _options(inputs: SequenceInputs, noise: Tensor, uniforms: Tensor, resampling
         "MASKS": inputs.mask.shape[2],
         "STRIDE": units if one_to_one else observed,
         "UNIFORMS": uniforms.shape[2],
-        "BLOCK_K": block,
         "BLOCK_R": triton.next_power_of_2(rank),
-        "BLOCK_N": min(max(tile // block, 16), 128),
-        "BLOCK_J": min(block, max(tile // block, 8)),
-        "STEPS": particles.bit_length(),
         "ADAPTED": adapted,
         "ACTIVATION": inputs.activation,
         "OBSERVATION": inputs.observation,
@@ -180,6 +174,41 @@ def _options(inputs: SequenceInputs, noise: Tensor, uniforms: Tensor, resampling
         "HAS_BASE": inputs.filtered.shape[-1] > 0,
         "RESAMPLING": resampling,
         "ORDERED": inputs.proposal.ordered,
+    } | _tiles(noise, units, observed)
+
+
+def _tiles(noise: Tensor, units: int, observed: int, backward: bool = False, many: bool = False) -> dict:
+    """How a kernel lays particles and units over threads: see `cuda_steps`.
+
+    The numbers of warps and of a lane's own particles are those that were fastest on an H200, where one
+    trial's bins take their time one after the other, and where `many` trials share a multiprocessor.
+    """
+    *_, particles, rank = noise.shape
+    block, ranks = max(triton.next_power_of_2(particles), 16), triton.next_power_of_2(rank)
+    small = block <= 32
+    warps = 8 if not small or (backward and not many) else 4
+    threads, words = 32 * warps, noise.element_size() // 4
+    copies = max(threads // block, 1)
+    each = max(block // threads, 1) * words  # registers of a thread for one number of every lane
+    own = block // 2 if many and small else block // 4
+    own = max(min(own, 8, 64 // (ranks * each)), 1)
+    places = copies * own  # units at once over all lanes
+    kept = (2 * rank + 1) * (2 if backward else 1)  # numbers of a unit, and sums for it, in registers
+    most = max(min(64 // (own * each), (176 if backward else 128) // (kept * each)), 1)
+
+    def width(n: int) -> int:
+        return min(triton.next_power_of_2(-(-n // places)), 1 << (most.bit_length() - 1)) * places
+
+    return {
+        "WARPS": warps,
+        "BLOCK_K": block,
+        "COPIES": copies,
+        "OWN": own,
+        "COLUMNS": max(32 * own // block, 1),
+        "SMALL": small,
+        "BLOCK_N": width(units),
+        "BLOCK_D": width(observed),
+        "BLOCK_J": min(block, max(_TILE // block // words, 8)),
     }
 
 
@@ -279,7 +308,14 @@ def _collect(ctx, gradients: dict[str, Tensor]):
 
 def _launch(kernel, arrays: dict[str, Tensor], options: dict, programs: int) -> None:
     """Start one program for each trial."""
+    noise = arrays["noise"]
+    many = noise.is_cuda and programs > _multiprocessors(noise.device)
+    options = options | _tiles(noise, options["N"], options["D"], kernel is _backward, many)
     if options["ONE_TO_ONE"]:
         arrays = arrays | {"weights": arrays["left"]}
-    tile = options["BLOCK_K"] * options["BLOCK_N"]
-    launch(kernel, arrays, options, programs, 4 if tile <= 4096 else 8)
+    launch(kernel, arrays, options, programs, options["WARPS"])
+
+
+@functools.cache
+def _multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count

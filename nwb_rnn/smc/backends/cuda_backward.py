@@ -5,11 +5,26 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from nwb_rnn.smc.backends.cuda_layout import (
+    add_to_units,
+    keep,
+    of_particles,
+    of_units,
+    over_own,
+    over_own_particles,
+    over_own_units,
+    over_rank,
+    over_units,
+    pick,
+    rows_of_units,
+    store_pairs,
+    store_sums,
+    to_tile,
+    units,
+)
 from nwb_rnn.smc.backends.cuda_steps import (
-    add,
-    currents,
-    gather_children,
     log_likelihood,
+    of_parents,
     pull_transition,
     rate,
 )
@@ -17,10 +32,15 @@ from nwb_rnn.smc.backends.cuda_steps import (
 
 @triton.jit
 def pull_score(
-    latents,
-    valid,
+    z,
     on_scores,
-    on_latents,
+    on_z,
+    sum_weights,
+    sum_offset,
+    sum_gain,
+    sum_bias,
+    sum_noise,
+    kept_weights,
     weights,
     readout_bias,
     readout_gain,
@@ -38,55 +58,78 @@ def pull_score(
     D: tl.constexpr,
     MASKS: tl.constexpr,
     STRIDE: tl.constexpr,
+    K: tl.constexpr,
     R: tl.constexpr,
-    BLOCK_K: tl.constexpr,
     BLOCK_R: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    COPIES: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    OWN: tl.constexpr,
+    COLUMNS: tl.constexpr,
     ACTIVATION: tl.constexpr,
     OBSERVATION: tl.constexpr,
     LINK: tl.constexpr,
     ONE_TO_ONE: tl.constexpr,
     HAS_BASE: tl.constexpr,
 ):
-    """Adjoint of `cuda_forward.score`: adds to all gradients, `on_latents` included."""
-    k, rr = tl.arange(0, BLOCK_K), tl.arange(0, BLOCK_R)
-    inside = valid[:, None] & (rr < R)[None, :]
-    cells = on_latents + k[:, None] * R + rr[None, :]
-    total = tl.load(cells, mask=inside, other=0.0)
+    """Adjoint of `cuda_forward.score`: adds to all gradients, on_z included."""
+    first = units(BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS)
     for start in range(0, D, BLOCK_D):
-        d = start + tl.arange(0, BLOCK_D)
-        real = d < D
-        use_base: tl.constexpr = HAS_BASE and ONE_TO_ONE
-        x = currents(latents, k, valid, weights, base, d, real, STRIDE, R, BLOCK_K, BLOCK_D, use_base)
-        offset = tl.load(readout_bias + d, mask=real, other=0.0)[None, :]
+        d = start + first
+        m = kept_weights
+        if BLOCK_D < D:
+            m = rows_of_units(weights, d, D, STRIDE, R, BLOCK_R)
+        x = over_rank(z[:, None, :, :, :], m[:, :, None, :, :], R, BLOCK_R)
+        offset = of_units(readout_bias, d, D, 0.0)[:, None, :, :]
         predictor = x + offset
         if ONE_TO_ONE:
-            gain = tl.load(readout_gain + d, mask=real, other=0.0)[None, :]
-            value, slope, slope_h = rate(x, tl.load(bias + d, mask=real, other=0.0)[None, :], ACTIVATION)
+            if HAS_BASE:
+                x += of_units(base, d, D, 0.0)[:, None, :, :]
+            gain = of_units(readout_gain, d, D, 0.0)[:, None, :, :]
+            value, slope, slope_h = rate(x, of_units(bias, d, D, 0.0)[:, None, :, :], ACTIVATION)
             predictor = gain * value + offset
         noise = 1.0
         if OBSERVATION != "poisson":
-            noise = tl.load(inverse_noise + d, mask=real, other=1.0)[None, :]
-        y = tl.load(observed + d, mask=real, other=0.0)[None, :]
-        seen = tl.load(mask + (d if MASKS > 1 else d * 0), mask=real, other=0.0)[None, :]
+            noise = of_units(inverse_noise, d, D, 1.0)[:, None, :, :]
+        y = of_units(observed, d, D, 0.0)[:, None, :, :]
+        seen = tl.load(mask + (d if MASKS > 1 else d * 0), mask=d < D, other=0.0)[:, None, :, :]
         _, on_x, on_noise = log_likelihood(y, predictor, noise, OBSERVATION, LINK)
-        pull = on_scores[:, None] * seen
+        pull = on_scores * seen
         on_x = on_x * pull
-        add(on_readout_bias + d, real, tl.sum(on_x, axis=0))
+        by_offset = over_own(on_x, K, BLOCK_K, OWN)
+        by_gain, by_bias, by_noise = by_offset, by_offset, by_offset
         if OBSERVATION != "poisson":
-            add(on_inverse_noise + d, real, tl.sum(on_noise * pull, axis=0))
+            by_noise = over_own(on_noise * pull, K, BLOCK_K, OWN)
         if ONE_TO_ONE:
-            add(on_readout_gain + d, real, tl.sum(on_x * value, axis=0))
-            add(on_bias + d, real, tl.sum(on_x * gain * slope_h, axis=0))
+            by_gain = over_own(on_x * value, K, BLOCK_K, OWN)
+            by_bias = over_own(on_x * gain * slope_h, K, BLOCK_K, OWN)
             on_x = on_x * gain * slope
             if HAS_BASE:
-                add(on_base + d, real, tl.sum(on_x, axis=0))
-        for r in tl.static_range(R):
-            z = tl.load(latents + k * R + r, mask=valid, other=0.0)
-            c = tl.load(weights + r * STRIDE + d, mask=real, other=0.0)
-            total += tl.where((rr == r)[None, :], tl.sum(on_x * c[None, :], axis=1)[:, None], 0.0)
-            add(on_weights + r * STRIDE + d, real, tl.sum(on_x * z[:, None], axis=0))
-    tl.store(cells, total, mask=inside)
+                by = over_own(on_x, K, BLOCK_K, OWN)
+                add_to_units(on_base, by, start, D, D, 1, 1, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS)
+        on_z += over_own_units(on_x, m, K, R, BLOCK_R, BLOCK_K, OWN)
+        by = over_own_particles(on_x, z, K, R, BLOCK_R, BLOCK_K, OWN)
+        if BLOCK_D < D:
+            add_to_units(on_weights, by, start, D, STRIDE, R, BLOCK_R, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS)
+            add_to_units(
+                on_readout_bias, by_offset, start, D, D, 1, 1, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS
+            )
+            if OBSERVATION != "poisson":
+                add_to_units(
+                    on_inverse_noise, by_noise, start, D, D, 1, 1, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS
+                )
+            if ONE_TO_ONE:
+                add_to_units(
+                    on_readout_gain, by_gain, start, D, D, 1, 1, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS
+                )
+                add_to_units(on_bias, by_bias, start, D, D, 1, 1, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS)
+        else:
+            sum_weights += by
+            sum_offset += by_offset
+            sum_gain += by_gain
+            sum_bias += by_bias
+            sum_noise += by_noise
+    return on_z, sum_weights, sum_offset, sum_gain, sum_bias, sum_noise
 
 
 @triton.jit
@@ -145,7 +188,12 @@ def backward(
     BLOCK_K: tl.constexpr,
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
     BLOCK_J: tl.constexpr,
+    COPIES: tl.constexpr,
+    OWN: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    SMALL: tl.constexpr,
     ADAPTED: tl.constexpr,
     ACTIVATION: tl.constexpr,
     OBSERVATION: tl.constexpr,
@@ -157,18 +205,20 @@ def backward(
 ):
     """Arguments as in `cuda`. Weights' gradients are sums over the bins of the program's own trial.
 
-    All gradients of one trial on what trials share lie in a row of ROW numbers.
+    All gradients of one trial on what trials share lie in a row of ROW numbers. At the start of a bin
+    `pulled` is the gradient on the means of the bin after it, `carried` that on its log weights.
     """
     b = tl.program_id(0).to(tl.int64)
-    k, rr = tl.arange(0, BLOCK_K), tl.arange(0, BLOCK_R)
+    copy, rr = tl.arange(0, COPIES)[:, None], tl.arange(0, BLOCK_R)
+    k = tl.arange(0, BLOCK_K)[None, :] + copy * 0
     valid, some = k < K, rr < R
-    cells, inside = k[:, None] * R + rr[None, :], valid[:, None] & some[None, :]
+    table = rr[:, None] * R + rr[None, :]
+    square = some[:, None] & some[None, :]
     length = tl.load(lengths + b)
     m = b // TRIALS
     left += m * R * N
     right += m * R * N
     bias += m * N
-    decay += m
     weights += m * R * STRIDE
     readout_bias += m * D
     readout_gain += m * D
@@ -183,38 +233,118 @@ def backward(
     on_readout_bias += b * ROW
     on_readout_gain += b * ROW
     on_inverse_noise += b * ROW
-    decays = tl.load(decay) * 0.0
-    on_weight = k * (tl.load(decay) * 0.0)
+    real: tl.constexpr = latents.dtype.element_ty
+    PLACES: tl.constexpr = COPIES * OWN
+    kept_left, kept_right, kept_bias, kept_weights = 0, 0, 0, 0
+    sum_left, sum_right, sum_bias, sum_weights = 0, 0, 0, 0
+    sum_offset, sum_gain, sum_own_bias, sum_noise = 0, 0, 0, 0
+    if BLOCK_N >= N:
+        n = units(BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
+        kept_left = rows_of_units(left, n, N, N, R, BLOCK_R)
+        kept_right = rows_of_units(right, n, N, N, R, BLOCK_R)
+        kept_bias = of_units(bias, n, N, 0.0)
+        sum_left = tl.zeros([BLOCK_R, BLOCK_N // PLACES, COPIES, BLOCK_K], real)
+        sum_right = tl.zeros([BLOCK_R, BLOCK_N // PLACES, COPIES, BLOCK_K], real)
+        sum_bias = tl.zeros([1, BLOCK_N // PLACES, COPIES, BLOCK_K], real)
+    if BLOCK_D >= D and not ADAPTED:
+        d = units(BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS)
+        kept_weights = rows_of_units(weights, d, D, STRIDE, R, BLOCK_R)
+        sum_weights = tl.zeros([BLOCK_R, BLOCK_D // PLACES, COPIES, BLOCK_K], real)
+        sum_offset = tl.zeros([1, BLOCK_D // PLACES, COPIES, BLOCK_K], real)
+        sum_gain, sum_own_bias, sum_noise = sum_offset, sum_offset, sum_offset
+    factor = tl.load(decay + m)
+    decays = tl.zeros([COPIES, BLOCK_K], real)
+    carried = tl.zeros([COPIES, BLOCK_K], real)
+    pulled = tl.zeros([BLOCK_R, COPIES, BLOCK_K], real)
     for step in range(0, length):
-        t = length - 1 - step
-        row = b * T + t
-        here, before = row * K * R, (row - 1) * K * R
+        row = b * T + length - 1 - step
+        here = row * K * R
         j, own = tl.load(kind + row) * R * R, row * R * R
-        on_level = on_weight  # on this bin's normalised log weights, from the next bin's
-        if RESAMPLING != "none":
-            on_level = on_weight * 0.0
-            if SHARE > 0:
-                tl.store(of_children + k, on_weight, mask=valid)
-                tl.debug_barrier()
-                after = row if ADAPTED else tl.minimum(row + 1, b * T + T - 1)  # who chose by them, if any
-                gather_children(ancestors + after * K, of_children, on_means, K, 1, BLOCK_K, BLOCK_J)
-                tl.debug_barrier()
-                on_level = SHARE * tl.load(on_means + k, mask=valid, other=0.0)
-                tl.debug_barrier()
-        normalised = tl.load(log_weights + row * K + k, mask=valid, other=float("-inf"))
-        rest = tl.load(on_increments + row) - tl.sum(on_level, axis=0)
-        on_weight = rest * tl.exp(normalised) + on_level
-        tl.store(on_constant + row, tl.sum(on_weight, axis=0))
-        source = k
+        # what the bin needs from memory is asked for before the long wait for the network
+        z = of_particles(latents + here, K, R, BLOCK_R, COPIES, BLOCK_K)
         parent = tl.load(ancestors + row * K + k, mask=valid, other=0).to(tl.int32)
-        if ADAPTED:
-            source = parent
-        else:
-            pull_score(
-                latents + here,
-                valid,
-                on_weight,
-                on_latents,
+        normalised = tl.load(log_weights + row * K + k, mask=valid, other=float("-inf"))
+        increment = tl.load(on_increments + row)
+        mean = of_particles(means + here, K, R, BLOCK_R, COPIES, BLOCK_K)
+        draw = of_particles(noise + here, K, R, BLOCK_R, COPIES, BLOCK_K)
+        moving = tl.load(gain + j + table, mask=square, other=0.0)[:, :, None, None]
+        weighing = tl.load(metric + j + table, mask=square, other=0.0)[:, :, None, None]
+        on_level = carried  # on this bin's normalised log weights, from the next bin's
+        if RESAMPLING != "none":
+            if SHARE == 0:
+                on_level = tl.zeros([COPIES, BLOCK_K], real)
+            elif ADAPTED:
+                found = of_parents(
+                    carried[None, :, :],
+                    parent,
+                    ancestors + row * K,
+                    of_children,
+                    on_means,
+                    K,
+                    1,
+                    1,
+                    COPIES,
+                    BLOCK_K,
+                    BLOCK_J,
+                    SMALL,
+                )
+                on_level = SHARE * tl.sum(found, axis=0)
+        rest = increment - tl.sum(on_level, axis=1)
+        on_weight = rest[:, None] * tl.exp(normalised) + on_level
+        store_sums(on_constant + row, on_weight[None, :, :], 1, 1, COPIES, BLOCK_K)
+        if not SMALL:
+            keep(on_means, pulled, K, R, BLOCK_R, COPIES, BLOCK_K)
+            keep(of_children, on_weight[None, :, :], K, 1, 1, COPIES, BLOCK_K)
+            tl.debug_barrier()
+        tile = to_tile(z, latents + here, K, R, BLOCK_R, COPIES, BLOCK_K, OWN, COLUMNS, SMALL)
+        pull = to_tile(pulled, on_means, K, R, BLOCK_R, COPIES, BLOCK_K, OWN, COLUMNS, SMALL)
+        total, sum_left, sum_right, sum_bias = pull_transition(
+            tile,
+            pull,
+            tl.zeros_like(tile),
+            sum_left,
+            sum_right,
+            sum_bias,
+            kept_left,
+            kept_right,
+            kept_bias,
+            left,
+            right,
+            bias,
+            base + row * N,
+            on_left,
+            on_right,
+            on_bias,
+            on_base + row * N,
+            N,
+            K,
+            R,
+            BLOCK_R,
+            BLOCK_N,
+            COPIES,
+            BLOCK_K,
+            OWN,
+            COLUMNS,
+            ACTIVATION,
+            HAS_BASE,
+        )
+        decays += tl.sum(pulled * z, axis=0)
+        if not ADAPTED:
+            if ONE_TO_ONE:  # adds to numbers that the transition adds to
+                tl.debug_barrier()
+            scores = to_tile(
+                on_weight[None, :, :], of_children, K, 1, 1, COPIES, BLOCK_K, OWN, COLUMNS, SMALL
+            )
+            total, sum_weights, sum_offset, sum_gain, sum_own_bias, sum_noise = pull_score(
+                tile,
+                scores,
+                total,
+                sum_weights,
+                sum_offset,
+                sum_gain,
+                sum_own_bias,
+                sum_noise,
+                kept_weights,
                 weights,
                 readout_bias,
                 readout_gain,
@@ -232,94 +362,97 @@ def backward(
                 D,
                 MASKS,
                 STRIDE,
+                K,
                 R,
-                BLOCK_K,
                 BLOCK_R,
-                BLOCK_N,
+                BLOCK_D,
+                COPIES,
+                BLOCK_K,
+                OWN,
+                COLUMNS,
                 ACTIVATION,
                 OBSERVATION,
                 LINK,
                 ONE_TO_ONE,
                 HAS_BASE,
             )
-            tl.debug_barrier()
-            # log w holds −½ |whitener (z − μ)|²
-            distance = tl.load(latents + here + cells, mask=inside, other=0.0)
-            distance -= tl.load(means + here + cells, mask=inside, other=0.0)
-            pull = distance * 0.0
-            for r in tl.static_range(R):
-                across = tl.load(metric + j + r * R + rr, mask=some, other=0.0)[None, :]
-                whitened = on_weight * tl.sum(distance * across, axis=1)
-                pull += whitened[:, None] * across
-                tl.store(
-                    on_metric + own + r * R + rr, -tl.sum(whitened[:, None] * distance, axis=0), mask=some
-                )
-            add(on_latents + cells, inside, -pull)
-            tl.store(on_means + cells, pull, mask=inside)
-            tl.debug_barrier()
-        # z = A μ + g + L ε
-        on_draw = tl.load(on_latents + cells, mask=inside, other=0.0)
-        tl.store(on_offset + row * R + rr, tl.sum(on_draw, axis=0), mask=some)
-        for c in tl.static_range(R):
-            mean = tl.load(means + here + source * R + c, mask=valid, other=0.0)
-            draw = tl.load(noise + here + k * R + c, mask=valid, other=0.0)
-            column = tl.load(gain + j + rr * R + c, mask=some, other=0.0)
-            moved = tl.sum(on_draw * column[None, :], axis=1)
-            tl.store(on_gain + own + rr * R + c, tl.sum(on_draw * mean[:, None], axis=0), mask=some)
-            tl.store(on_scale + own + rr * R + c, tl.sum(on_draw * draw[:, None], axis=0), mask=some)
-            if ADAPTED:
-                tl.store(of_children + k * R + c, moved, mask=valid)
-            else:
-                add(on_means + k * R + c, valid, moved)
-        tl.debug_barrier()
-        if ADAPTED:
-            gather_children(ancestors + row * K, of_children, on_means, K, R, BLOCK_K, BLOCK_J)
-            tl.debug_barrier()
-            # log w = constant + μᵀ linear − ½ μᵀ metric μ
-            mean = tl.load(means + here + cells, mask=inside, other=0.0)
-            slope = tl.load(linear + row * R + rr, mask=some, other=0.0)[None, :] + mean * 0.0
-            tl.store(on_linear + row * R + rr, tl.sum(on_weight[:, None] * mean, axis=0), mask=some)
-            for c in tl.static_range(R):
-                other = tl.load(means + here + k * R + c, mask=valid, other=0.0)
-                column = tl.load(metric + j + rr * R + c, mask=some, other=0.0)
-                column += tl.load(metric + j + c * R + rr, mask=some, other=0.0)
-                slope -= 0.5 * column[None, :] * other[:, None]
-                product = tl.sum((on_weight * other)[:, None] * mean, axis=0)
-                tl.store(on_metric + own + rr * R + c, -0.5 * product, mask=some)
-            add(on_means + cells, inside, on_weight[:, None] * slope)
-            tl.debug_barrier()
-        if t == 0:
-            g = tl.load(on_means + cells, mask=inside, other=0.0)
-            tl.store(on_initial + b * ROW + rr, tl.sum(g, axis=0), mask=some)
-        else:
-            index, target = k, on_latents
-            if not ADAPTED:
-                index, target = parent, of_children
-            decays += pull_transition(
-                latents + before,
-                index,
-                valid,
-                on_means,
-                target,
-                left,
-                right,
-                bias,
-                base + (row - 1) * N,
-                decay,
-                on_left,
-                on_right,
-                on_bias,
-                on_base + (row - 1) * N,
-                N,
-                R,
-                BLOCK_K,
-                BLOCK_R,
-                BLOCK_N,
-                ACTIVATION,
-                HAS_BASE,
-            )
-            tl.debug_barrier()
-            if not ADAPTED:
-                gather_children(ancestors + row * K, of_children, on_latents, K, R, BLOCK_K, BLOCK_J)
+            if ONE_TO_ONE:
                 tl.debug_barrier()
-    tl.store(on_decay + b * ROW, decays)
+        on_draw = factor * pulled + over_units(total, BLOCK_R, COPIES, BLOCK_K, OWN, COLUMNS)
+        chosen = mean
+        if ADAPTED:
+            chosen = pick(mean, parent, means + here, R, BLOCK_R, COPIES, BLOCK_K, SMALL)
+        else:
+            # log w holds −½ |whitener (z − μ)|²
+            distance = z - mean
+            whitened = on_weight[None, :, :] * tl.sum(weighing * distance[None, :, :, :], axis=1)
+            pull = tl.sum(weighing * whitened[:, None, :, :], axis=0)
+            store_pairs(on_metric + own, -whitened, distance, R, BLOCK_R, COPIES, BLOCK_K)
+            on_draw -= pull
+        # z = A μ + g + L ε
+        pulled = tl.sum(moving * on_draw[:, None, :, :], axis=0)
+        store_sums(on_offset + row * R, on_draw, R, BLOCK_R, COPIES, BLOCK_K)
+        store_pairs(on_gain + own, on_draw, chosen, R, BLOCK_R, COPIES, BLOCK_K)
+        store_pairs(on_scale + own, on_draw, draw, R, BLOCK_R, COPIES, BLOCK_K)
+        if not ADAPTED:
+            pulled += pull
+        if not SMALL:
+            tl.debug_barrier()
+        pulled = of_parents(
+            pulled,
+            parent,
+            ancestors + row * K,
+            of_children,
+            on_means,
+            K,
+            R,
+            BLOCK_R,
+            COPIES,
+            BLOCK_K,
+            BLOCK_J,
+            SMALL,
+        )
+        carried = on_weight
+        if ADAPTED:
+            # log w = constant + μᵀ linear − ½ μᵀ metric μ
+            other = tl.sum(weighing * mean[None, :, :, :], axis=1)
+            other += tl.sum(weighing * mean[:, None, :, :], axis=0)
+            slope = tl.load(linear + row * R + rr, mask=some, other=0.0)[:, None, None] - 0.5 * other
+            weighted = on_weight[None, :, :] * mean
+            store_sums(on_linear + row * R, weighted, R, BLOCK_R, COPIES, BLOCK_K)
+            store_pairs(on_metric + own, -0.5 * weighted, mean, R, BLOCK_R, COPIES, BLOCK_K)
+            pulled += on_weight[None, :, :] * slope
+        elif RESAMPLING != "none" and SHARE > 0:
+            found = of_parents(
+                carried[None, :, :],
+                parent,
+                ancestors + row * K,
+                of_children,
+                on_means,
+                K,
+                1,
+                1,
+                COPIES,
+                BLOCK_K,
+                BLOCK_J,
+                SMALL,
+            )
+            carried = SHARE * tl.sum(found, axis=0)
+    store_sums(on_initial + b * ROW, pulled, R, BLOCK_R, COPIES, BLOCK_K)
+    store_sums(on_decay + b * ROW, decays[None, :, :], 1, 1, COPIES, BLOCK_K)
+    tl.debug_barrier()
+    if BLOCK_N >= N:
+        add_to_units(on_left, sum_left, 0, N, N, R, BLOCK_R, BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
+        add_to_units(on_right, sum_right, 0, N, N, R, BLOCK_R, BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
+        add_to_units(on_bias, sum_bias, 0, N, N, 1, 1, BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
+    tl.debug_barrier()
+    if BLOCK_D >= D and not ADAPTED:
+        add_to_units(
+            on_weights, sum_weights, 0, D, STRIDE, R, BLOCK_R, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS
+        )
+        add_to_units(on_readout_bias, sum_offset, 0, D, D, 1, 1, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS)
+        if OBSERVATION != "poisson":
+            add_to_units(on_inverse_noise, sum_noise, 0, D, D, 1, 1, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS)
+        if ONE_TO_ONE:
+            add_to_units(on_readout_gain, sum_gain, 0, D, D, 1, 1, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS)
+            add_to_units(on_bias, sum_own_bias, 0, D, D, 1, 1, BLOCK_D, COPIES, BLOCK_K, OWN, COLUMNS)

@@ -1,8 +1,6 @@
 """Pieces of the Triton kernels: the network, the likelihood, resampling, and sums over children.
 
-One program holds the K particles of a trial as vectors of BLOCK_K (a power of two; `valid` marks the real
-ones). What one thread computes and another needs goes through global memory with a barrier between. All
-arrays are contiguous; a particle array holds R numbers a particle.
+Shapes as in `cuda_layout`. Functions whose name starts with `pull_` are adjoints.
 """
 
 from __future__ import annotations
@@ -11,6 +9,18 @@ import triton
 import triton.language as tl
 
 from nwb_rnn.models.observations import SMALLEST_RATE
+from nwb_rnn.smc.backends.cuda_layout import (
+    add_to_units,
+    keep,
+    of_particles,
+    of_units,
+    over_own,
+    over_own_particles,
+    over_own_units,
+    over_rank,
+    rows_of_units,
+    units,
+)
 
 _SMALLEST_RATE = tl.constexpr(SMALLEST_RATE)
 
@@ -54,124 +64,113 @@ def rate(x, h, ACTIVATION: tl.constexpr):
 
 
 @triton.jit
-def currents(
-    latents,
-    index,
-    valid,
-    left,
-    base,
-    n,
-    real,
-    STRIDE: tl.constexpr,
-    R: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    HAS_BASE: tl.constexpr,
-):
-    """x = M z + base for one tile of units, (BLOCK_K, BLOCK_N); `index` says which particles."""
-    x = tl.zeros([BLOCK_K, BLOCK_N], left.dtype.element_ty)
-    if HAS_BASE:
-        x += tl.load(base + n, mask=real, other=0.0)[None, :]
-    for r in tl.static_range(R):
-        z = tl.load(latents + index * R + r, mask=valid, other=0.0)
-        m = tl.load(left + r * STRIDE + n, mask=real, other=0.0)
-        x += z[:, None] * m[None, :]
-    return x
-
-
-@triton.jit
 def transition(
-    latents,
-    index,
-    valid,
-    means,
+    z,
+    kept_left,
+    kept_right,
+    kept_bias,
     left,
     right,
     bias,
     base,
-    decay,
     N: tl.constexpr,
+    K: tl.constexpr,
     R: tl.constexpr,
-    BLOCK_K: tl.constexpr,
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    COPIES: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    OWN: tl.constexpr,
+    COLUMNS: tl.constexpr,
     ACTIVATION: tl.constexpr,
     HAS_BASE: tl.constexpr,
 ):
-    """means[k] = a z + V φ(M z + base; h) with z = latents[index[k]]."""
-    k, rr = tl.arange(0, BLOCK_K), tl.arange(0, BLOCK_R)
-    inside = valid[:, None] & (rr < R)[None, :]
-    total = tl.load(decay) * tl.load(latents + index[:, None] * R + rr[None, :], mask=inside, other=0.0)
+    """V φ(M z + base; h) of the particles of a tile, not yet summed over lanes.
+
+    Where one tile has all units, their weights are those kept in registers.
+    """
+    first = units(BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
+    total = tl.zeros_like(z)
     for start in range(0, N, BLOCK_N):
-        n = start + tl.arange(0, BLOCK_N)
-        real = n < N
-        x = currents(latents, index, valid, left, base, n, real, N, R, BLOCK_K, BLOCK_N, HAS_BASE)
-        value, _, _ = rate(x, tl.load(bias + n, mask=real, other=0.0)[None, :], ACTIVATION)
-        for r in tl.static_range(R):
-            v = tl.load(right + r * N + n, mask=real, other=0.0)
-            total += tl.where((rr == r)[None, :], tl.sum(value * v[None, :], axis=1)[:, None], 0.0)
-    tl.store(means + k[:, None] * R + rr[None, :], total, mask=inside)
+        n = start + first
+        m, v, h = kept_left, kept_right, kept_bias
+        if BLOCK_N < N:
+            m = rows_of_units(left, n, N, N, R, BLOCK_R)
+            v = rows_of_units(right, n, N, N, R, BLOCK_R)
+            h = of_units(bias, n, N, 0.0)
+        x = over_rank(z[:, None, :, :, :], m[:, :, None, :, :], R, BLOCK_R)
+        if HAS_BASE:
+            x += of_units(base, n, N, 0.0)[:, None, :, :]
+        value, _, _ = rate(x, h[:, None, :, :], ACTIVATION)
+        total += over_own_units(value, v, K, R, BLOCK_R, BLOCK_K, OWN)
+    return total
 
 
 @triton.jit
 def pull_transition(
-    latents,
-    index,
-    valid,
-    on_means,
-    on_latents,
+    z,
+    g,
+    on_z,
+    sum_left,
+    sum_right,
+    sum_bias,
+    kept_left,
+    kept_right,
+    kept_bias,
     left,
     right,
     bias,
     base,
-    decay,
     on_left,
     on_right,
     on_bias,
     on_base,
     N: tl.constexpr,
+    K: tl.constexpr,
     R: tl.constexpr,
-    BLOCK_K: tl.constexpr,
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    COPIES: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    OWN: tl.constexpr,
+    COLUMNS: tl.constexpr,
     ACTIVATION: tl.constexpr,
     HAS_BASE: tl.constexpr,
 ):
-    """Adjoint of `transition`: writes on_latents[k] and on_base, adds to the weights'; returns on decay."""
-    k, rr = tl.arange(0, BLOCK_K), tl.arange(0, BLOCK_R)
-    inside = valid[:, None] & (rr < R)[None, :]
-    z = tl.load(latents + index[:, None] * R + rr[None, :], mask=inside, other=0.0)
-    g = tl.load(on_means + k[:, None] * R + rr[None, :], mask=inside, other=0.0)
-    total = tl.load(decay) * g
-    on_decay = tl.sum(tl.sum(g * z, axis=1), axis=0)
+    """Adjoint of `transition` for g on its sums: adds to on_z and to the weights' gradients.
+
+    Those stay in registers, summed over bins, where one tile has all units; else they go to memory.
+    """
+    first = units(BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
     for start in range(0, N, BLOCK_N):
-        n = start + tl.arange(0, BLOCK_N)
-        real = n < N
-        x = currents(latents, index, valid, left, base, n, real, N, R, BLOCK_K, BLOCK_N, HAS_BASE)
-        value, slope, slope_h = rate(x, tl.load(bias + n, mask=real, other=0.0)[None, :], ACTIVATION)
-        on_rate = tl.zeros([BLOCK_K, BLOCK_N], left.dtype.element_ty)
-        for r in tl.static_range(R):
-            on_mean = tl.load(on_means + k * R + r, mask=valid, other=0.0)
-            v = tl.load(right + r * N + n, mask=real, other=0.0)
-            on_rate += on_mean[:, None] * v[None, :]
-            add(on_right + r * N + n, real, tl.sum(value * on_mean[:, None], axis=0))
-        on_x = on_rate * slope
-        for r in tl.static_range(R):
-            z_r = tl.load(latents + index * R + r, mask=valid, other=0.0)
-            m = tl.load(left + r * N + n, mask=real, other=0.0)
-            total += tl.where((rr == r)[None, :], tl.sum(on_x * m[None, :], axis=1)[:, None], 0.0)
-            add(on_left + r * N + n, real, tl.sum(on_x * z_r[:, None], axis=0))
-        add(on_bias + n, real, tl.sum(on_rate * slope_h, axis=0))
+        n = start + first
+        m, v, h = kept_left, kept_right, kept_bias
+        if BLOCK_N < N:
+            m = rows_of_units(left, n, N, N, R, BLOCK_R)
+            v = rows_of_units(right, n, N, N, R, BLOCK_R)
+            h = of_units(bias, n, N, 0.0)
+        x = over_rank(z[:, None, :, :, :], m[:, :, None, :, :], R, BLOCK_R)
         if HAS_BASE:
-            tl.store(on_base + n, tl.sum(on_x, axis=0), mask=real)
-    tl.store(on_latents + k[:, None] * R + rr[None, :], total, mask=inside)
-    return on_decay
-
-
-@triton.jit
-def add(pointer, mask, value):
-    """Add to numbers that no other thread touches before the next barrier."""
-    tl.store(pointer, tl.load(pointer, mask=mask, other=0.0) + value, mask=mask)
+            x += of_units(base, n, N, 0.0)[:, None, :, :]
+        value, slope, slope_h = rate(x, h[:, None, :, :], ACTIVATION)
+        on_rate = over_rank(g[:, None, :, :, :], v[:, :, None, :, :], R, BLOCK_R)
+        on_x = on_rate * slope
+        on_z += over_own_units(on_x, m, K, R, BLOCK_R, BLOCK_K, OWN)
+        by_left = over_own_particles(on_x, z, K, R, BLOCK_R, BLOCK_K, OWN)
+        by_right = over_own_particles(value, g, K, R, BLOCK_R, BLOCK_K, OWN)
+        by_bias = over_own(on_rate * slope_h, K, BLOCK_K, OWN)
+        if BLOCK_N < N:
+            add_to_units(on_left, by_left, start, N, N, R, BLOCK_R, BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
+            add_to_units(on_right, by_right, start, N, N, R, BLOCK_R, BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
+            add_to_units(on_bias, by_bias, start, N, N, 1, 1, BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
+        else:
+            sum_left += by_left
+            sum_right += by_right
+            sum_bias += by_bias
+        if HAS_BASE:
+            by_base = over_own(on_x, K, BLOCK_K, OWN)
+            add_to_units(on_base, by_base, start, N, N, 1, 1, BLOCK_N, COPIES, BLOCK_K, OWN, COLUMNS)
+    return on_z, sum_left, sum_right, sum_bias
 
 
 @triton.jit
@@ -202,68 +201,102 @@ def log_likelihood(y, predictor, spread, OBSERVATION: tl.constexpr, LINK: tl.con
 
 
 @triton.jit
-def log_mean_weight(log_weights):
-    """The log of the sum of the weights."""
-    highest = tl.max(log_weights, axis=0)
-    return highest + tl.log(tl.sum(tl.exp(log_weights - highest), axis=0))
+def weigh(log_weights):
+    """Weights over the highest, and the log of the sum of all weights, (COPIES, 1)."""
+    highest = tl.max(log_weights, axis=1)[:, None]
+    weights = tl.exp(log_weights - highest)
+    return weights, highest + tl.log(tl.sum(weights, axis=1)[:, None])
 
 
 @triton.jit
 def draw_ancestors(
-    log_weights,
+    weights,
     uniforms,
     cumulative,
-    valid,
     K: tl.constexpr,
+    COPIES: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    STEPS: tl.constexpr,
     RESAMPLING: tl.constexpr,
+    SMALL: tl.constexpr,
 ):
-    """As `resampling.ancestors`, for one trial; by bisection among the cumulative weights."""
-    k = tl.arange(0, BLOCK_K)
+    """As `resampling.ancestors`, for one trial: the first cumulative weight above each position."""
+    copy = tl.arange(0, COPIES)[:, None]
+    k = tl.arange(0, BLOCK_K)[None, :] + copy * 0
     if RESAMPLING == "none":
         return k
-    weights = tl.exp(log_weights - tl.max(log_weights, axis=0))
-    weights = tl.where(valid, weights, 0.0)
-    total = tl.cumsum(weights, axis=0)
-    tl.store(cumulative + k, total, mask=valid)
-    tl.debug_barrier()
-    last = tl.load(cumulative + K - 1)
-    if RESAMPLING == "systematic":
-        position = (k + tl.load(uniforms)) / K * last
     else:
-        position = tl.load(uniforms + k, mask=valid, other=0.0) * last
-    low, high = tl.zeros([BLOCK_K], tl.int32), tl.full([BLOCK_K], K - 1, tl.int32)
-    for _ in tl.static_range(STEPS):
-        middle = (low + high) // 2
-        above = tl.load(cumulative + middle) <= position
-        searching = low < high
-        low, high = (
-            tl.where(searching & above, middle + 1, low),
-            tl.where(searching & (above == 0), middle, high),
-        )
-    return low
+        total = tl.cumsum(tl.where(k < K, weights, 0.0), axis=1)
+        if SMALL:
+            last = tl.gather(total, k * 0 + (K - 1), 1)
+        else:
+            tl.debug_barrier()  # the last bin's are read
+            tl.store(cumulative + k, total, mask=(k < K) & (copy == 0))
+            tl.debug_barrier()
+            last = tl.load(cumulative + K - 1)
+        if RESAMPLING == "systematic":
+            position = (k + tl.load(uniforms)) / K * last
+        else:
+            position = tl.load(uniforms + k, mask=k < K, other=0.0) * last
+        # how many are not above it: in steps of a fourth of the last step, three comparisons at once
+        found = k * 0
+        for step in tl.static_range(5):
+            if BLOCK_K >> (2 * step + 2) > 0:
+                place = found
+                for i in tl.static_range(3):
+                    at = place + ((i + 1) * (BLOCK_K >> (2 * step + 2)) - 1)
+                    if SMALL:
+                        bound = tl.gather(total, at, 1)
+                    else:
+                        bound = tl.load(cumulative + tl.minimum(at, K - 1))
+                    found += tl.where(bound <= position, BLOCK_K >> (2 * step + 2), 0)
+        if BLOCK_K == 32 or BLOCK_K == 128 or BLOCK_K == 512:  # no power of four
+            if SMALL:
+                bound = tl.gather(total, found, 1)
+            else:
+                bound = tl.load(cumulative + tl.minimum(found, K - 1))
+            found += tl.where(bound <= position, 1, 0)
+        return tl.minimum(found, K - 1)
 
 
 @triton.jit
-def gather_children(
+def of_parents(
+    x,
+    parent,
     ancestors,
-    of_children,
-    of_parents,
+    scratch,
+    sums,
     K: tl.constexpr,
     R: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    COPIES: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_J: tl.constexpr,
+    SMALL: tl.constexpr,
 ):
-    """of_parents[j] = Σ of_children[k] over the k with ancestors[k] = j, always in the same order.
+    """Σ x[k] over the k with parent[k] = j for each particle j, always in the same order.
 
-    It compares every pair of particles: quadratic in K, which is at most 1024, but without atomics.
+    It compares every pair of particles: quadratic in K, which is at most 1024, but without atomics. Few
+    particles: every copy sums for other parents. Many: x and the sums go through memory.
     """
-    k = tl.arange(0, BLOCK_K)
-    parent = tl.load(ancestors + k, mask=k < K, other=-1).to(tl.int32)
-    for start in range(0, K, BLOCK_J):
-        j = start + tl.arange(0, BLOCK_J)
-        mine = parent[None, :] == j[:, None]
-        for r in tl.static_range(R):
-            g = tl.load(of_children + k * R + r, mask=k < K, other=0.0)
-            tl.store(of_parents + j * R + r, tl.sum(tl.where(mine, g[None, :], 0.0), axis=1), mask=j < K)
+    if SMALL:
+        EACH: tl.constexpr = BLOCK_K // COPIES
+        j = tl.arange(0, EACH)[:, None, None] * COPIES + tl.arange(0, COPIES)[None, :, None]
+        mine = (parent[None, :, :] == j)[None, :, :, :]
+        found = tl.sum(tl.where(mine, x[:, None, :, :], 0.0), axis=3)
+        found = tl.reshape(found, [BLOCK_R, BLOCK_K])
+        return tl.broadcast_to(found[:, None, :], [BLOCK_R, COPIES, BLOCK_K])
+    else:
+        keep(scratch, x, K, R, BLOCK_R, COPIES, BLOCK_K)
+        tl.debug_barrier()
+        k = tl.arange(0, BLOCK_K)
+        chosen = tl.load(ancestors + k, mask=k < K, other=-1).to(tl.int32)
+        for start in range(0, K, BLOCK_J):
+            j = start + tl.arange(0, BLOCK_J)
+            mine = chosen[None, :] == j[:, None]
+            for r in tl.static_range(R):
+                g = tl.load(scratch + k * R + r, mask=k < K, other=0.0)
+                tl.store(sums + j * R + r, tl.sum(tl.where(mine, g[None, :], 0.0), axis=1), mask=j < K)
+        tl.debug_barrier()
+        found = of_particles(sums, K, R, BLOCK_R, COPIES, BLOCK_K)
+        tl.debug_barrier()
+        return found
