@@ -51,6 +51,8 @@ def supports(inputs: SequenceInputs, resampling: str) -> str | None:
 
 def supports_tensors(like: Tensor) -> str | None:
     """None if there are kernels for a model whose initial mean is `like` (…, R), else the reason why not."""
+    if not hasattr(triton.language, "gather"):
+        return f"Triton {triton.__version__} is older than 3.3"
     if like.device.type != "cuda" and not _INTERPRETED:
         return f"the tensors are on {like.device}"
     if like.dtype not in (torch.float32, torch.float64):

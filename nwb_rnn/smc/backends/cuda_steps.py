@@ -249,7 +249,7 @@ def draw_ancestors(
                     else:
                         bound = tl.load(cumulative + tl.minimum(at, K - 1))
                     found += tl.where(bound <= position, BLOCK_K >> (2 * step + 2), 0)
-        if BLOCK_K == 32 or BLOCK_K == 128 or BLOCK_K == 512:  # no power of four
+        if (BLOCK_K == 32 or BLOCK_K == 128) or BLOCK_K == 512:  # no power of four
             if SMALL:
                 bound = tl.gather(total, found, 1)
             else:
