@@ -131,7 +131,7 @@ class LowRankRNN(Estimator[LowRankConfig, LowRankParameters]):
         iterations, batch_size, particles, learning_rate : see `nwb_rnn.fitting.options.TrainingOptions`,
             as for further `options` (crop, patience, validate_every, resampling, clip_norm, …)
         proposal : bootstrap, optimal (Gaussian, affine) or encoder; auto takes optimal where it exists
-        device : auto (the CPU, for now), cpu or cuda
+        device : auto (the CPU), cpu or cuda, which pays for long fits and for many at once
         backend : auto, reference, cpu or cuda; how the particle filter is computed, not what
         checkpoint : a file that the state of training goes to; an interrupted fit called again with the
             same data and options goes on from there and ends at the same parameters
