@@ -13,7 +13,7 @@ from nwb_rnn.fitting.options import TrainingOptions
 
 def device(name: str) -> str:
     """The torch device of that name; auto takes the CPU."""
-    if name == "auto":  # which is soon done with short fits; kernels for a GPU are compiled first
+    if name == "auto":  # short fits are soon done there, and for a GPU kernels are compiled first
         return "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"device={name!r} was asked for, and torch sees no CUDA device: use device='cpu'")

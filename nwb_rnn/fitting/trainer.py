@@ -332,7 +332,7 @@ class Trainer:
         tensors = {f"module.{k}": v.clone() for k, v in self.module.state_dict().items()}
         tensors |= {f"adam.{key}": value for key, value in self.optimiser.state().items()}
         tensors["generator"] = self.generator.get_state().clone()
-        facts = asdict(self.progress)
+        facts = dict(vars(self.progress))  # asdict would copy every entry of the history, at every check
         facts["history"] = list(facts["history"])
         return tensors, facts
 
