@@ -90,8 +90,10 @@ class OnePass:
         self._graph.replay()
 
     def _recordable(self) -> bool:
-        """Whether every part is a kernel that waits for nothing."""
-        if self._values.device.type != "cuda":
+        """Whether every part is a kernel that waits for nothing, which the reference backend is not."""
+        from nwb_rnn.smc.backends import cuda
+
+        if self._values.device.type != "cuda" or self._how.particles > cuda.MOST_PARTICLES:
             return False
         return self._config.readout != "network" and "," not in self._config.link
 

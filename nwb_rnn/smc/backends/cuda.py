@@ -27,7 +27,7 @@ from nwb_rnn.smc.resampling import RESAMPLINGS
 from nwb_rnn.smc.sequence import SequenceInputs, SequenceResult
 
 _LARGEST_RANK = 16
-_MOST_PARTICLES = 1024
+MOST_PARTICLES = 1024
 _TILE = 8192  # numbers of one tile, particles × units
 _LAWS = (("gaussian", "identity"), *itertools.product(("poisson", "negative_binomial"), ("softplus", "exp")))
 _INTERPRETED = not isinstance(_forward, triton.JITFunction)
@@ -71,9 +71,9 @@ def run(
     resampling_gradient: float = 0.0,
 ) -> SequenceResult:
     """Filter a batch of at most 1024 particles a trial; see `reference.run`."""
-    if noise.shape[2] > _MOST_PARTICLES:
+    if noise.shape[2] > MOST_PARTICLES:
         _warn_once(
-            f"{noise.shape[2]} particles are above {_MOST_PARTICLES}: using the slower reference backend"
+            f"{noise.shape[2]} particles are above {MOST_PARTICLES}: using the slower reference backend"
         )
         return reference.run(inputs, noise, uniforms, resampling, ancestors, resampling_gradient)
     tensors = _tensors(inputs)
