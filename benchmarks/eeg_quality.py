@@ -4,6 +4,7 @@
     python benchmarks/eeg_quality.py --held-out     log-likelihood per bin of the last fifth as well
     python benchmarks/eeg_quality.py --limits       what rank 3 can reach: oracles that know the recording
     python benchmarks/eeg_quality.py --attainable   what a fit scores that could not be better
+    python benchmarks/eeg_quality.py --fits A.npz   scores of models that were fitted elsewhere
 
 Trained on the channels of eeg/sub-S001_ses-R01_ecephys.nwb (64 channels, 9,640 samples), read through our
 own reader. Series of 12,040 steps are generated, the first 2,400 dropped, the rest smoothed and scored
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--limits", action="store_true")
     parser.add_argument("--attainable", action="store_true")
     parser.add_argument("--save", default="", help="prefix for .npz files of the fitted models")
+    parser.add_argument("--fits", nargs="*", help="score these .npz files of models instead of fitting")
     options = parser.parse_args()
     target = np.load(recordings.folder() / "eeg" / "eeg_evaluation_smoothed.npy").astype(float)
     if options.limits:
@@ -55,6 +57,9 @@ def main() -> None:
         return
     if options.attainable:
         attainable(options, target)
+        return
+    if options.fits:
+        stored(options, target)
         return
     report("factor analysis + lag-one linear", linear_scores(options, target))
     scores = []
@@ -71,6 +76,18 @@ def main() -> None:
     report("all seeds and generations", np.concatenate(scores))
     if options.held_out:
         held_out(options)
+
+
+def stored(options, target) -> None:
+    """Scores of models that were fitted elsewhere."""
+    scores = []
+    for number, path in enumerate(options.fits):
+        with np.load(path, allow_pickle=False) as file:
+            model = nr.LowRankRNN.from_arrays(**{name: file[name] for name in file.files})
+        drawn = [generated(model, 100 * number + g) for g in range(options.generations)]
+        scores.append([score(target, x) for x in drawn])
+        report(path, np.array(scores[-1]))
+    report("all", np.concatenate(scores))
 
 
 def seeds(options) -> range:
