@@ -3,18 +3,19 @@
 import pytest
 import torch
 
-from nwb_rnn.models.convolution import convolve, pays
+from nwb_rnn.models.convolution import convolve, pays, unfolded
 
 
+@pytest.mark.parametrize("way", [convolve, unfolded])
 @pytest.mark.parametrize("before", [0, 2, 4])
 @pytest.mark.parametrize("bins", [1, 2, 9, 10])
-def test_values_and_gradients_equal_the_sum_over_the_kernel(bins, before):
+def test_values_and_gradients_equal_the_sum_over_the_kernel(bins, before, way):
     generator = torch.Generator().manual_seed(bins)
     x = torch.randn(bins, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
     padded = torch.nn.functional.pad(x.permute(1, 2, 0), (before, 4 - before))
     direct = torch.nn.functional.conv1d(padded, weight).permute(2, 0, 1)
-    found = convolve(x, weight, before)
+    found = way(x, weight, before)
     torch.testing.assert_close(found, direct, rtol=1e-11, atol=1e-11)
     on = torch.randn(found.shape, generator=generator, dtype=torch.float64)
     for a, b in zip(*(torch.autograd.grad(y, (x, weight), on) for y in (found, direct)), strict=True):
