@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=512)
     parser.add_argument("--iterations", type=int, default=1500)
     parser.add_argument("--learning-rate", type=float, default=1e-2)
-    parser.add_argument("--polish", type=int, default=0)
+    parser.add_argument("--polish", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--resampling-gradient", type=float, help="by default that of the fit")
     parser.add_argument("--seeds", type=int, default=5)
