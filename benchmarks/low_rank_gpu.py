@@ -34,6 +34,7 @@ _ROUNDS, _SAMPLES_PER_SECOND = 9, 160
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", type=Path, help="checkout of mackelab/smc_rnns")
+    parser.add_argument("--only-peer", action="store_true", help="time the published code alone")
     parser.add_argument("--fits", type=int, nargs="*", default=[1, 8, 64])
     parser.add_argument("--signal", type=Path)
     parser.add_argument("--iterations", type=int, default=75_000)
@@ -47,7 +48,9 @@ def main() -> None:
     report = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
     print(report["device"], "torch", report["torch"])
     for name in low_rank_eeg.SETTINGS:
-        report[name] = compare(name, options.peer)
+        report[name] = compare(name, options.peer, options.only_peer)
+    if options.only_peer:
+        return
     report["fits"] = {count: many(count) for count in options.fits}
     for count, milliseconds in report["fits"].items():
         print(f"{count} fits at once: {milliseconds:.3f} ms an iteration of all", flush=True)
@@ -58,10 +61,11 @@ def main() -> None:
         options.out.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def compare(name: str, peer: Path | None) -> dict[str, float]:
+def compare(name: str, peer: Path | None, only_peer: bool) -> dict[str, float]:
     """Median milliseconds of an iteration, ours and the published code's in turn."""
-    ours = OnePass.of([low_rank_eeg.our_trainer(name, "auto", "cuda")])
-    steps: dict[str, tuple[Callable[[], None], int]] = {"ours": (ours.run, 50)}
+    steps: dict[str, tuple[Callable[[], None], int]] = {}
+    if not only_peer:
+        steps["ours"] = OnePass.of([low_rank_eeg.our_trainer(name, "auto", "cuda")]).run, 50
     if peer is not None:
         steps["published"] = low_rank_eeg.peer_step(name, peer.resolve(), "cuda"), 1
     taken = {label: [] for label in steps}

@@ -81,7 +81,8 @@ class TestInterpreted(BackendContract):
             "particles": 10,
         }
         case = Case(proposal="encoder", readout=readout, resampling_gradient=0.9, **sizes)
-        assert _tile(case, backward=True)["BLOCK_N"] < case.units
+        tiles = cuda._tiles(make(case).noise, case.units, case.observed, backward=True, many=False)
+        assert tiles["BLOCK_N"] < case.units
         self.compare(case)
 
 
@@ -113,10 +114,6 @@ class TestCompiled(BackendContract):
     @pytest.mark.parametrize("proposal", ["optimal", "encoder"])
     def test_more_trials_than_multiprocessors(self, proposal):
         self.compare(Case(proposal=proposal, batch=300, bins=4, particles=10, units=64))
-
-
-def _tile(case: Case, **options) -> dict:
-    return cuda._tiles(make(case).noise, case.units, case.observed, **options)
 
 
 def test_more_particles_than_a_program_holds_run_on_the_reference(caplog):
@@ -154,13 +151,16 @@ for case in (
     options |= {"DRAWING": True, "SHARE": 1.0, "ROW": 1}
     real = {torch.float32: "*fp32", torch.float64: "*fp64"}[case.dtype]
     for kernel in (cuda._forward, cuda._backward):
+        tiles = cuda._tiles(problem.noise, case.units, case.observed, kernel is cuda._backward, False)
+        options |= tiles
         names = kernel.arg_names
         whole = ("kind", "lengths", "ancestors")
         kinds = {n: "constexpr" if n.isupper() else "*i64" if n in whole else real for n in names}
         constants = {(i,): options[n] for i, n in enumerate(names) if n.isupper()}
         target = GPUTarget("cuda", 90, 32)
         source = ASTSource(kernel, kinds, constants)
-        done = triton.compile(source, target=target, options={"enable_fp_fusion": True})
+        how = {"enable_fp_fusion": True, "num_warps": options["WARPS"]}
+        done = triton.compile(source, target=target, options=how)
         assert "cubin" in done.asm
 """
 

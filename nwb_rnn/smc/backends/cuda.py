@@ -28,7 +28,7 @@ from nwb_rnn.smc.sequence import SequenceInputs, SequenceResult
 
 _LARGEST_RANK = 16
 MOST_PARTICLES = 1024
-_TILE = 8192  # numbers of one tile, particles × units
+_PAIRS = 8192  # of particles, compared at once
 _LAWS = (("gaussian", "identity"), *itertools.product(("poisson", "negative_binomial"), ("softplus", "exp")))
 _INTERPRETED = not isinstance(_forward, triton.JITFunction)
 _SHARED = ("left", "right", "bias", "base", "decay")
@@ -176,11 +176,11 @@ def _options(inputs: SequenceInputs, noise: Tensor, uniforms: Tensor, resampling
         "HAS_BASE": inputs.filtered.shape[-1] > 0,
         "RESAMPLING": resampling,
         "ORDERED": inputs.proposal.ordered,
-    } | _tiles(noise, units, observed)
+    }
 
 
-def _tiles(noise: Tensor, units: int, observed: int, backward: bool = False, many: bool = False) -> dict:
-    """How a kernel lays particles and units over threads: see `cuda_steps`.
+def _tiles(noise: Tensor, units: int, observed: int, backward: bool, many: bool) -> dict:
+    """How a kernel lays particles and units over threads, see `cuda_layout`, and its number of warps.
 
     The numbers of warps and of a lane's own particles are those that were fastest on an H200, where one
     trial's bins take their time one after the other, and where `many` trials share a multiprocessor.
@@ -210,7 +210,7 @@ def _tiles(noise: Tensor, units: int, observed: int, backward: bool = False, man
         "SMALL": small,
         "BLOCK_N": width(units),
         "BLOCK_D": width(observed),
-        "BLOCK_J": min(block, max(_TILE // block // words, 8)),
+        "BLOCK_J": min(block, max(_PAIRS // block // words, 8)),
     }
 
 
