@@ -42,7 +42,7 @@ def terms_and_gradients(problem, fields, source=proposals):
 
 
 def compare(problem, source, logarithms=()) -> None:
-    """Terms and gradients of `source` with those of `proposals`; `logarithms` by what they are the logs of."""
+    """Terms and gradients of `source` with those of `proposals`; `logarithms` by what they are logs of."""
     case = problem.case
     fields = FIELDS if case.proposal == "optimal" else (*FIELDS[:3], "whitener", "log_ratio")
     expected, expected_gradients = terms_and_gradients(problem, fields)
