@@ -149,7 +149,7 @@ def _pack(problem: Particles, units: int, rows: list) -> np.ndarray:
     return pack
 
 
-def _unpack(pack: Tensor, units: int) -> Tensor:
+def unpack(pack: Tensor, units: int) -> Tensor:
     """Rows (rows, units) of a pack."""
     return pack.transpose(0, 1).reshape(pack.shape[1], -1)[:, :units]
 
@@ -253,7 +253,7 @@ def parameter_gradients(problem: Problem, total: Sums) -> dict[str, Tensor]:
     """Gradients by the name of a parameter, from sums over all trials."""
     p = problem.inputs.parameters
     units, rank = p.left_vectors.shape
-    rows = _unpack(torch.from_numpy(total.network), units)
+    rows = unpack(torch.from_numpy(total.network), units)
     on_bias = rows[2 * rank]
     on_current = rows[2 * rank + 1] + torch.from_numpy(total.current)[:units]
     gradients = {
@@ -278,7 +278,7 @@ def parameter_gradients(problem: Problem, total: Sums) -> dict[str, Tensor]:
 def _readout_gradients(problem: Problem, total: Sums):
     """Gradients of the readout by name, and those on M, h and base for a one-to-one readout."""
     p, rank = problem.inputs.parameters, problem.noise.shape[3]
-    rows = _unpack(torch.from_numpy(total.readout), p.readout_bias.shape[0])
+    rows = unpack(torch.from_numpy(total.readout), p.readout_bias.shape[0])
     named = dict(zip(cpu_readout.ROWS, rows[rank:], strict=False))
     gradients = {
         "readout_bias": named["bias"],
