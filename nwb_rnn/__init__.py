@@ -17,6 +17,7 @@ _HOMES = {
     "compare": "nwb_rnn.plotting.compare",
     "write": "nwb_rnn.storage",
     "load": "nwb_rnn.storage",
+    "match_free_runs": "nwb_rnn.estimators.free_runs",
     "select_rank": "nwb_rnn.sweep.ranks",
 }
 
@@ -28,12 +29,14 @@ __all__ = [
     "compare",
     "evaluate",
     "load",
+    "match_free_runs",
     "read",
     "select_rank",
     "write",
 ]
 
 if TYPE_CHECKING:
+    from nwb_rnn.estimators.free_runs import match_free_runs
     from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
     from nwb_rnn.estimators.rate_rnn import RateRNN
     from nwb_rnn.estimators.task_rnn import TaskRNN

@@ -9,6 +9,8 @@ from nwb_rnn.models.low_rank import transition_mean
 from nwb_rnn.smc.backends.reference import adapted_log_weight
 from nwb_rnn.smc.sequence import SequenceInputs, SequenceResult
 
+_ROOM = 1_000_000  # currents of units at once, what the cache has room for
+
 
 def effective_sample_size(inputs: SequenceInputs, result: SequenceResult, resampling: str) -> Tensor:
     """1 / Σ_k w_k² of the normalised weights of each bin before resampling, (B, T), between 1 and K.
@@ -18,17 +20,23 @@ def effective_sample_size(inputs: SequenceInputs, result: SequenceResult, resamp
     """
     log_weights = result.log_weights
     if inputs.proposal.adapted and resampling != "none":
-        log_weights = torch.stack([_before(inputs, result, t) for t in range(log_weights.shape[1])], dim=1)
+        log_weights = _before(inputs, result)
     return 1 / torch.softmax(log_weights, dim=-1).square().sum(-1)
 
 
-def _before(inputs: SequenceInputs, result: SequenceResult, t: int) -> Tensor:
-    """Log weights (B, K) at bin t up to a constant; equal at the first bin, where all have one mean."""
-    if t == 0:
-        return torch.zeros_like(result.log_weights[:, 0])
-    filtered = inputs.filtered[:, t - 1, None]
-    mean = transition_mean(inputs.parameters, inputs.activation, result.latents[:, t - 1], filtered)
-    return adapted_log_weight(inputs, t, mean)
+def _before(inputs: SequenceInputs, result: SequenceResult) -> Tensor:
+    """Log weights (B, T, K) up to a constant; equal at the first bin, where all have one mean."""
+    batch, bins, particles, _ = result.latents.shape
+    found = torch.zeros_like(result.log_weights)
+    size = max(1, _ROOM // (batch * particles * inputs.parameters.left_vectors.shape[0]))
+    for first in range(0, bins - 1, size):
+        here = slice(first, min(first + size, bins - 1))
+        after = slice(here.start + 1, here.stop + 1)
+        mean = transition_mean(
+            inputs.parameters, inputs.activation, result.latents[:, here], inputs.filtered[:, here, None]
+        )
+        found[:, after] = adapted_log_weight(inputs, after, mean)
+    return found
 
 
 def filtering_draws(result: SequenceResult, samples: int, generator: torch.Generator) -> Tensor:

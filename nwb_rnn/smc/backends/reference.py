@@ -109,11 +109,14 @@ def _draw(inputs: SequenceInputs, t: int, mean: Tensor, noise: Tensor) -> Tensor
     return moved + proposal.offset[:, t, None] + torch.einsum("brs,bks->bkr", proposal.scale[kind], noise)
 
 
-def adapted_log_weight(inputs: SequenceInputs, t: int, mean: Tensor) -> Tensor:
-    """log w (B, K) of the optimal proposal for particles whose transition has the given mean (B, K, R)."""
+def adapted_log_weight(inputs: SequenceInputs, t: int | slice, mean: Tensor) -> Tensor:
+    """log w (B, K) of the optimal proposal for particles whose transition has the given mean (B, K, R).
+
+    With a slice of bins S, (B, S, K) for means (B, S, K, R).
+    """
     proposal, kind = inputs.proposal, inputs.proposal.kind[:, t]
-    quadratic = torch.einsum("bkr,brs,bks->bk", mean, proposal.weight_quadratic[kind], mean)
-    linear = torch.einsum("bkr,br->bk", mean, proposal.weight_linear[:, t])
+    quadratic = torch.einsum("...kr,...rs,...ks->...k", mean, proposal.weight_quadratic[kind], mean)
+    linear = torch.einsum("...kr,...r->...k", mean, proposal.weight_linear[:, t])
     return proposal.weight_constant[:, t, None] + linear - 0.5 * quadratic
 
 

@@ -1,0 +1,112 @@
+"""`match_free_runs`: a fitted low-rank RNN whose simulations live where its recording does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import xarray as xr
+
+from nwb_rnn.errors import InputError
+from nwb_rnn.estimators.software import versions
+from nwb_rnn.fitting.free_law import FreeLawOptions, match_free_law
+from nwb_rnn.models.low_rank import LowRankParameters
+
+if TYPE_CHECKING:
+    from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
+
+_AT_THE_ENDS = 20  # steps whose mean is remembered
+
+
+def match_free_runs(
+    model: LowRankRNN,
+    trials: xr.Dataset | Sequence[xr.Dataset],
+    particles: int = 64,
+    seed: int | None = None,
+    progress: bool = True,
+    callback: Callable[[dict], None] | None = None,
+    **options,
+) -> LowRankRNN:
+    """A model like `model` whose free runs have the law and the spectra of the recording.
+
+    For long recordings without inputs, of which simulations should look like the recording: a likelihood
+    hardly asks for that. See `nwb_rnn.fitting.free_law` for what is compared and how. The left and right
+    vectors, the biases and the transition noise change; readout, observation noise and decay stay. Judge the
+    result by a recording that was not used here, and by its likelihood, `score`, which falls a little.
+
+    Parameters
+    ----------
+    model : fitted, with Gaussian observations and an affine readout; it stays as it is
+    trials : what it was fitted to, with trials of at least `window` bins
+    particles : of the filter that draws latents given the recording
+    seed : of the draws and runs; by default the model's own
+    progress : show a progress bar
+    callback : called with iteration, law and spectrum (the two distances) after every step
+    options : iterations, runs, window, smoothing, weight, learning_rate; see
+        `nwb_rnn.fitting.free_law.FreeLawOptions`
+
+    Returns
+    -------
+    A new model in the canonical basis, with the first and last distances in
+    `data_description["matched_free_runs"]`.
+
+    Raises
+    ------
+    InputError : a model or trials that this can't be done with, or an unknown option.
+    DivergenceError : a learning rate that is too high.
+    """
+    _check(model, options)
+    chosen = FreeLawOptions(**options)
+    seed = model.config.seed if seed is None else seed
+    latents = model.infer(
+        trials, particles=particles, samples=1, seed=seed, return_samples=True, progress=progress
+    ).latent_samples.values[:, 0]
+    paths = [torch.as_tensor(piece).to(model.parameters.decay) for x in latents for piece in _pieces(x)]
+    parameters, history = match_free_law(
+        model.config, model.parameters, paths, chosen, seed, progress, callback
+    )
+    return _like(model, parameters, {"seed": seed, **asdict(chosen), **_ends(history)})
+
+
+def _check(model: LowRankRNN, options: dict) -> None:
+    config, known = model.config, FreeLawOptions.__dataclass_fields__
+    if unknown := sorted(set(options) - set(known)):
+        raise InputError(f"unknown option(s) {', '.join(unknown)}; choose from {', '.join(known)}")
+    if config.observation != "gaussian" or config.readout != "affine" or config.indicator != "none":
+        raise InputError(
+            f"match_free_runs takes Gaussian observations with an affine readout and no indicator; this model "
+            f"has observation={config.observation!r}, readout={config.readout!r}, "
+            f"indicator={config.indicator!r}"
+        )
+    if count := model.parameters.input_weights.shape[1]:
+        raise InputError(f"match_free_runs knows no inputs, and this model has {count}: free runs have none")
+
+
+def _pieces(latents: np.ndarray) -> list[np.ndarray]:
+    """Stretches of (T, R) without NaN."""
+    inside = np.isfinite(latents).all(-1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(int), [0]])))
+    return [latents[first:last] for first, last in edges.reshape(-1, 2)]
+
+
+def _ends(history: list[dict]) -> dict:
+    """Mean of each distance over the first and over the last steps."""
+    parts = history[:_AT_THE_ENDS], history[-_AT_THE_ENDS:]
+    return {name: [float(np.mean([h[name] for h in part])) for part in parts] for name in ("law", "spectrum")}
+
+
+def _like(model: LowRankRNN, parameters: LowRankParameters, said: dict) -> LowRankRNN:
+    found = model._assemble(
+        asdict(model.config),
+        parameters,
+        copy.deepcopy(model._encoder),
+        history=list(model.history),
+        data_description=copy.deepcopy(model.data_description) | {"matched_free_runs": said},
+        software=versions(),
+    )
+    found.to_canonical()
+    return found
