@@ -78,8 +78,8 @@ def _check(model: LowRankRNN, options: dict) -> None:
         raise InputError(f"unknown option(s) {', '.join(unknown)}; choose from {', '.join(known)}")
     if config.observation != "gaussian" or config.readout != "affine" or config.indicator != "none":
         raise InputError(
-            f"match_free_runs takes Gaussian observations with an affine readout and no indicator; this model "
-            f"has observation={config.observation!r}, readout={config.readout!r}, "
+            f"match_free_runs takes Gaussian observations with an affine readout and no indicator; this "
+            f"model has observation={config.observation!r}, readout={config.readout!r}, "
             f"indicator={config.indicator!r}"
         )
     if count := model.parameters.input_weights.shape[1]:

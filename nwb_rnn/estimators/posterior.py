@@ -19,6 +19,7 @@ from nwb_rnn.smc.filter import FilterOptions, prepare, run_filter
 from nwb_rnn.smc.smoother import backward_simulation
 from nwb_rnn.smc.trials import TrialTensors, check_trials
 
+_ROOM = 1_000_000  # numbers of one step of a computation, what the cache has room for
 _MEMORY = 64_000_000  # numbers held at once while filtering; trials are worked on in groups
 
 
@@ -85,19 +86,13 @@ def infer(
 def _moments(config, parameters, path: Tensor, weights: Tensor, filtered: Tensor) -> list[Tensor]:
     mean = torch.einsum("btk,btkr->btr", weights, path)
     second = torch.einsum("btk,btkr->btr", weights, (path - mean[:, :, None]) ** 2)
-    expected = [
-        torch.einsum(
-            "bk,bkd->bd",
-            weights[:, t],
-            observations.mean(
-                predictor(parameters, config.activation, path[:, t], filtered[:, t, None]),
-                config.observation,
-                config.link,
-            ),
-        )
-        for t in range(path.shape[1])
-    ]
-    return [mean, torch.sqrt(second), torch.stack(expected, dim=1)]
+    batch, bins, samples, _ = path.shape
+    expected, size = [], max(1, _ROOM // (batch * samples * max(config.units, len(parameters.readout_bias))))
+    for here in (slice(first, first + size) for first in range(0, bins, size)):
+        eta = predictor(parameters, config.activation, path[:, here], filtered[:, here, None])
+        means = observations.mean(eta, config.observation, config.link)
+        expected.append(torch.einsum("btk,btkd->btd", weights[:, here], means))
+    return [mean, torch.sqrt(second), torch.cat(expected, dim=1)]
 
 
 def plan(

@@ -6,8 +6,8 @@ without data are compared with the recording,
 
     loss = D_law + weight · D_spectrum
 
-    D_law       KL divergence from the recorded to the simulated law of smoothed latents, with Gaussian kernels
-                of one standard deviation of the channels (D_stsp of Koppe et al. 2019, in the plane of C z)
+    D_law       KL divergence from the recorded to the simulated law of smoothed latents, with kernels of one
+                standard deviation of the channels (D_stsp of Koppe et al. 2019, in the plane of C z)
     D_spectrum  Hellinger distance of the channels' power spectra (D_H of Mikhaeil et al. 2022), that of
                 channel d at frequency f from the latents' cross-spectrum S: c_d S(f) c_dᵀ + noise
 

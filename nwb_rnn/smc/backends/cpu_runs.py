@@ -47,7 +47,8 @@ class _Runs(torch.autograd.Function):
             for chunk, room, spec, network, decay, latents in ctx.parts[first:last]:
                 runs = room.noise.shape[1]
                 whole = -(-runs // spec.block) * spec.block
-                _forward(kernels(spec).advance, network, decay, latents, room.packs(*latents.shape[1:]), whole)
+                means = room.packs(*latents.shape[1:])
+                _forward(kernels(spec).advance, network, decay, latents, means, whole)
                 path[chunk] = torch.from_numpy(latents[1:, :, :runs]).permute(2, 0, 1)
 
         cpu.in_threads(work, len(ctx.parts))
