@@ -26,8 +26,8 @@ def stand_in() -> nr.Recording:
     return nr.read(drawn["signal"].values[0], rate=100.0)
 
 
-def main(folder: str = ".", iterations: str = "1500", recording: str = "") -> Path:
-    """Read, fit on short windows, generate as much as was recorded, and compare."""
+def main(folder: str = ".", iterations: str = "800", recording: str = "") -> Path:
+    """Read, fit on short windows, match free runs, generate as much as was recorded, and compare."""
     source = nr.read(recording) if recording else stand_in()
     trials = source.segments()
     model = nr.LowRankRNN(rank=3, units=512, observation="gaussian", seed=0)
@@ -38,8 +38,11 @@ def main(folder: str = ".", iterations: str = "1500", recording: str = "") -> Pa
         particles=10,
         crop=50,
         learning_rate=1e-2,
-        polish=0,
+        polish=2,
         progress=sys.stderr.isatty(),
+    )
+    model = nr.match_free_runs(
+        model, trials, iterations=int(iterations) // 2, smoothing=15, progress=sys.stderr.isatty()
     )
 
     recorded = trials["signal"].values[0].astype(float)
