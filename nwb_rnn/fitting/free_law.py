@@ -33,7 +33,7 @@ from nwb_rnn.fitting.trainable import cholesky, raw_cholesky
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 from nwb_rnn.smc.free_runs import free_runs
 
-_POINTS, _KERNELS = 600, 3000  # recorded points in each step, and simulated ones that make up a law
+_POINTS, _KERNELS = 500, 2000  # recorded points in each step, and simulated ones that make up a law
 _BLOCK = 100  # points at once; their densities stay in the cache
 _LEAST = -50.0  # of a log weight: what is far below costs a processor ten times the time of a normal number
 _CLIP = 10.0  # largest norm of a gradient
@@ -53,9 +53,9 @@ class FreeLawOptions:
     learning_rate : of Adam at the start, relative to the size of what it moves
     """
 
-    iterations: int = 400
+    iterations: int = 450
     runs: int = 64
-    window: int = 200
+    window: int = 240
     smoothing: int = 1
     weight: float = 10.0
     learning_rate: float = 2e-3
@@ -207,9 +207,11 @@ class _Recorded:
 
     def _smooth(self, latents: Tensor) -> Tensor:
         """(B, T, R) -> (B, T − smoothing + 1, R)"""
-        if len(self._smoothing) == 1:
-            return latents
-        return torch.einsum("btrk,k->btr", latents.unfold(1, len(self._smoothing), 1), self._smoothing)
+        bins = latents.shape[1] - len(self._smoothing) + 1
+        found = self._smoothing[0] * latents[:, :bins]
+        for k, weight in enumerate(self._smoothing[1:], 1):
+            found = found + weight * latents[:, k : k + bins]
+        return found
 
 
 def _spread(length: int, count: int, generator: torch.Generator) -> Tensor:

@@ -105,7 +105,9 @@ def test_what_is_not_moved_stays_and_the_start_is_not_touched():
         assert torch.equal(start.present()[name], value)
         assert torch.equal(found.present()[name], value) == (name not in moved), name
     again, _ = match_free_law(CONFIG, start, paths(rotation(0.09, 0.93)), options)
-    assert all(torch.equal(a, b) for a, b in zip(found.present().values(), again.present().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.present().values(), again.present().values(), strict=True)
+    )
 
 
 def test_diagonal_noise_stays_diagonal():
@@ -126,11 +128,11 @@ def test_indices_are_spread_over_all():
 
 def test_short_paths_and_bad_options_are_refused():
     truth = rotation(0.09, 0.93)
-    with pytest.raises(InputError, match="no trial has 200 bins on end; give a smaller window"):
+    with pytest.raises(InputError, match="no trial has 240 bins on end; give a smaller window"):
         match_free_law(CONFIG, truth, paths(truth, bins=150), FreeLawOptions())
     for options, said in (
         (dict(iterations=0), "iterations=0 must be at least 1"),
-        (dict(smoothing=150), "at most half of window=200"),
+        (dict(smoothing=150), "at most half of window=240"),
         (dict(learning_rate=0.0), "learning_rate=0.0 must be positive"),
     ):
         with pytest.raises(InputError, match=said):
