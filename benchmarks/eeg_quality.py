@@ -6,6 +6,7 @@
     python benchmarks/eeg_quality.py --limits       what rank 3 can reach: oracles that know the recording
     python benchmarks/eeg_quality.py --attainable   what a fit scores that could not be better
     python benchmarks/eeg_quality.py --fits A.npz   scores of models that were fitted elsewhere
+    python benchmarks/eeg_quality.py --published FOLDER   those of the fits in the published code
 
 Trained on the channels of eeg/sub-S001_ses-R01_ecephys.nwb (64 channels, 9,640 samples), read through our
 own reader. Series of 12,040 steps are generated, the first 2,400 dropped, the rest smoothed and scored
@@ -20,6 +21,7 @@ recordings.one_thread()
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -52,6 +54,8 @@ def main() -> None:
     parser.add_argument("--attainable", action="store_true")
     parser.add_argument("--save", default="", help="prefix for .npz files of the fitted models")
     parser.add_argument("--fits", nargs="*", help="score these .npz files of models instead of fitting")
+    parser.add_argument("--published", help="score the models in this folder of the published code instead")
+    parser.add_argument("--samples", type=int, default=1000, help="of D_stsp, for stored models")
     options = parser.parse_args()
     target = np.load(recordings.folder() / "eeg" / "eeg_evaluation_smoothed.npy").astype(float)
     if options.limits:
@@ -60,7 +64,7 @@ def main() -> None:
     if options.attainable:
         attainable(options, target)
         return
-    if options.fits:
+    if options.fits or options.published:
         stored(options, target)
         return
     report("factor analysis + lag-one linear", linear_scores(options, target))
@@ -83,13 +87,48 @@ def main() -> None:
 def stored(options, target) -> None:
     """Scores of models that were fitted elsewhere."""
     scores = []
-    for number, path in enumerate(options.fits):
-        with np.load(path, allow_pickle=False) as file:
-            model = nr.LowRankRNN.from_arrays(**{name: file[name] for name in file.files})
+    for number, (name, model) in enumerate(stored_models(options)):
         drawn = [generated(model, 100 * number + g) for g in range(options.generations)]
-        scores.append([score(target, x) for x in drawn])
-        report(path, np.array(scores[-1]))
+        scores.append([score(target, x, options.samples) for x in drawn])
+        report(name, np.array(scores[-1]))
     report("all", np.concatenate(scores))
+
+
+def stored_models(options):
+    """Names and models."""
+    for path in options.fits or []:
+        with np.load(path, allow_pickle=False) as file:
+            yield path, nr.LowRankRNN.from_arrays(**{name: file[name] for name in file.files})
+    for path in sorted(Path(options.published or ".").glob("*_state_dict_rnn.pkl")):
+        yield path.name[-40:-19], nr.LowRankRNN.from_arrays(**published_arrays(path))
+
+
+def published_arrays(path: Path) -> dict:
+    """A stored fit of the published code: its factors have the logarithm of variances on their diagonal."""
+    import torch
+
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    p = {name: value.double().numpy() for name, value in tensors.items()}
+
+    def factor(raw):
+        return np.tril(raw, -1) + np.diag(np.exp(np.diag(raw) / 2))
+
+    return dict(
+        activation="clipped_relu",
+        observation="gaussian",
+        bin_size=1 / 160,
+        left_vectors=p["transition.m"],
+        right_vectors=p["transition.n"],
+        unit_bias=p["transition.h"],
+        input_weights=np.zeros((len(p["transition.h"]), 0)),
+        decay=np.exp(-np.exp(p["transition.AW"])).reshape(()),
+        transition_cholesky=factor(p["R_z"]),
+        initial_mean=p["initial_state"],
+        initial_cholesky=factor(p["R_z_t0"]),
+        readout_weights=p["observation.B"].T,
+        readout_bias=p["observation.Bias"].ravel(),
+        observation_noise=np.exp(p["R_x"]),
+    )
 
 
 def seeds(options) -> range:
@@ -129,10 +168,10 @@ def generated(model, seed: int) -> np.ndarray:
     return simulated(model, seed)[1]
 
 
-def score(target: np.ndarray, series: np.ndarray) -> tuple[float, float]:
+def score(target: np.ndarray, series: np.ndarray, samples: int = 1000) -> tuple[float, float]:
     """D_stsp and D_H of one generated series."""
-    smooth_series = smoothed_like_published(series)
-    return state_space_divergence(target, smooth_series), spectrum_distance(target, smooth_series)
+    smooth = smoothed_like_published(series)
+    return state_space_divergence(target, smooth, samples=samples), spectrum_distance(target, smooth)
 
 
 def report(name: str, scores: np.ndarray) -> None:

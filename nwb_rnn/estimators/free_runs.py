@@ -12,9 +12,13 @@ import torch
 import xarray as xr
 
 from nwb_rnn.errors import InputError
+from nwb_rnn.estimators import matching, posterior, sessions
 from nwb_rnn.estimators.software import versions
 from nwb_rnn.fitting.free_law import FreeLawOptions, match_free_law
 from nwb_rnn.models.low_rank import LowRankParameters
+from nwb_rnn.smc import trials as tensors
+from nwb_rnn.smc.filter import FilterOptions
+from nwb_rnn.smc.proposals import choose
 
 if TYPE_CHECKING:
     from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
@@ -34,9 +38,10 @@ def match_free_runs(
     """A model like `model` whose free runs have the law and the spectra of the recording.
 
     For long recordings without inputs, of which simulations should look like the recording: a likelihood
-    hardly asks for that. See `nwb_rnn.fitting.free_law` for what is compared and how. The left and right
-    vectors, the biases and the transition noise change; readout, observation noise and decay stay. Judge the
-    result by a recording that was not used here, and by its likelihood, `score`, which falls a little.
+    hardly asks for that. See `nwb_rnn.fitting.free_law` for what is compared and how; it runs on the CPU.
+    The left and right vectors, the biases and the transition noise change; readout, observation noise and
+    decay stay. Judge the result by a recording that was not used here, and by its likelihood, `score`,
+    which falls a little.
 
     Parameters
     ----------
@@ -62,10 +67,7 @@ def match_free_runs(
     _check(model, options)
     chosen = FreeLawOptions(**options)
     seed = model.config.seed if seed is None else seed
-    latents = model.infer(
-        trials, particles=particles, samples=1, seed=seed, return_samples=True, progress=progress
-    ).latent_samples.values[:, 0]
-    paths = [torch.as_tensor(piece).to(model.parameters.decay) for x in latents for piece in _pieces(x)]
+    paths = _drawn(model, trials, particles, seed)
     parameters, history = match_free_law(
         model.config, model.parameters, paths, chosen, seed, progress, callback
     )
@@ -86,11 +88,22 @@ def _check(model: LowRankRNN, options: dict) -> None:
         raise InputError(f"match_free_runs knows no inputs, and this model has {count}: free runs have none")
 
 
-def _pieces(latents: np.ndarray) -> list[np.ndarray]:
-    """Stretches of (T, R) without NaN."""
-    inside = np.isfinite(latents).all(-1)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(int), [0]])))
-    return [latents[first:last] for first, last in edges.reshape(-1, 2)]
+def _drawn(model: LowRankRNN, trials, particles: int, seed: int) -> list[torch.Tensor]:
+    """Latents (T, R) drawn given the recording, of each stretch of a trial without a gap."""
+    p = model.parameters
+    data = tensors.from_dataset(matching.matched(sessions.as_one(trials), model.data_description, 0))
+    data = data.to(p.decay.device, p.decay.dtype)
+    options = FilterOptions(particles, choose("auto", model.config))
+    paths = posterior.smoothed_draws(model.config, p, data, options, seed)
+    seen = (data.mask > 0).any(-1)
+    return [piece for path, inside in zip(paths, seen, strict=True) for piece in _pieces(path, inside)]
+
+
+def _pieces(path: torch.Tensor, inside: torch.Tensor) -> list[torch.Tensor]:
+    """Stretches of `path` (T, R) of which all bins are `inside` (at least T)."""
+    flags = inside[: len(path)].int().numpy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags, [0]])))
+    return [path[first:last] for first, last in edges.reshape(-1, 2)]
 
 
 def _ends(history: list[dict]) -> dict:

@@ -83,6 +83,26 @@ def infer(
     return Inference(*(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True)))
 
 
+@torch.no_grad()
+def smoothed_draws(
+    config: LowRankConfig,
+    parameters: LowRankParameters,
+    trials: TrialTensors,
+    options: FilterOptions,
+    seed: int,
+) -> list[Tensor]:
+    """One trajectory (T, R) of each trial from the smoothing law, up to the trial's last observed bin."""
+    generator = torch.Generator(parameters.decay.device).manual_seed(seed)
+    found = []
+    for number, length in enumerate(trials.lengths.tolist()):
+        trial = trials._rows(torch.tensor([number]), slice(0, length))
+        inputs = prepare(parameters, config, trial, options.proposal)
+        result = run_filter(inputs, options, generator)
+        path = backward_simulation(parameters, config.activation, inputs.filtered, result, 1, generator)
+        found.append(path[0, :, 0])
+    return found
+
+
 def _moments(config, parameters, path: Tensor, weights: Tensor, filtered: Tensor) -> list[Tensor]:
     mean = torch.einsum("btk,btkr->btr", weights, path)
     second = torch.einsum("btk,btkr->btr", weights, (path - mean[:, :, None]) ** 2)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pynwb
 import pytest
+import torch
 
 import nwb_rnn as nr
 from nwb_rnn.errors import InputError, NotFittedError
-from nwb_rnn.estimators.free_runs import _pieces
+from nwb_rnn.estimators.free_runs import _drawn, _pieces
 from nwb_rnn.teachers.oscillator import oscillator
 
 from .small import QUICK, counts
@@ -74,7 +75,7 @@ def test_what_was_matched_goes_into_a_file_and_comes_back(world, tmp_path):
 
 def test_what_it_cannot_do_is_refused_with_the_reason(world):
     model, trials = world
-    with pytest.raises(InputError, match="unknown option.*steps; choose from iterations"):
+    with pytest.raises(InputError, match=r"unknown option\(s\) steps; choose from iterations"):
         nr.match_free_runs(model, trials, steps=3)
     with pytest.raises(InputError, match="no trial has 300 bins on end"):
         nr.match_free_runs(model, trials, **(OPTIONS | {"window": 300}))
@@ -91,9 +92,20 @@ def test_what_it_cannot_do_is_refused_with_the_reason(world):
 
 
 def test_pieces_are_what_lies_between_gaps():
-    latents = np.arange(12.0).reshape(6, 2)
-    latents[2, 1] = np.nan
-    first, second = _pieces(latents)
-    np.testing.assert_array_equal(first, latents[:2])
-    np.testing.assert_array_equal(second, latents[3:])
-    assert _pieces(np.full((3, 2), np.nan)) == []
+    path = torch.arange(12.0).reshape(6, 2)
+    inside = torch.tensor([True, True, False, True, True, True, False, False])
+    first, second = _pieces(path, inside)
+    assert torch.equal(first, path[:2]) and torch.equal(second, path[3:])
+    assert _pieces(path, torch.zeros(8, dtype=torch.bool)) == []
+
+
+def test_latents_are_those_that_infer_draws_up_to_each_gap(world):
+    model, trials = world
+    mask = trials["mask"].values.copy()
+    mask[0, 90:100] = False
+    gappy = trials.assign(mask=(("trial", "time"), mask))
+    first, second, third = _drawn(model, gappy, particles=16, seed=4)
+    assert [len(x) for x in (first, second, third)] == [90, 100, 150]
+    alone = gappy.isel(trial=[0])
+    drawn = model.infer(alone, particles=16, samples=1, seed=4, return_samples=True).latent_samples
+    np.testing.assert_array_equal(first, drawn.values[0, 0, :90])
