@@ -26,7 +26,7 @@ def stand_in() -> nr.Recording:
     return nr.read(drawn["signal"].values[0], rate=100.0)
 
 
-def main(folder: str = ".", iterations: str = "1000", recording: str = "") -> Path:
+def main(folder: str = ".", iterations: str = "300", recording: str = "") -> Path:
     """Read, fit on short windows, match free runs, generate as much as was recorded, and compare."""
     source = nr.read(recording) if recording else stand_in()
     trials = source.segments()
@@ -42,7 +42,7 @@ def main(folder: str = ".", iterations: str = "1000", recording: str = "") -> Pa
         progress=sys.stderr.isatty(),
     )
     model = nr.match_free_runs(
-        model, trials, iterations=int(iterations) * 9 // 20, smoothing=15, progress=sys.stderr.isatty()
+        model, trials, iterations=int(iterations) * 7 // 3, smoothing=15, progress=sys.stderr.isatty()
     )
 
     recorded = trials["signal"].values[0].astype(float)

@@ -53,12 +53,12 @@ class FreeLawOptions:
     learning_rate : of Adam at the start, relative to the size of what it moves
     """
 
-    iterations: int = 450
-    runs: int = 64
+    iterations: int = 700
+    runs: int = 48
     window: int = 240
     smoothing: int = 1
     weight: float = 10.0
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
 
     def __post_init__(self):
         for name, least in (("iterations", 1), ("runs", 2), ("window", 16), ("smoothing", 1)):
