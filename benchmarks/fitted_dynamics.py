@@ -46,7 +46,13 @@ def main() -> None:
     theta(model)
     recording = nr.read(recordings.folder() / "eeg" / "sub-S001_ses-R01_ecephys.nwb")
     options = argparse.Namespace(
-        rank=3, units=512, iterations=1500, learning_rate=1e-2, polish=0, resampling_gradient=None
+        rank=3,
+        units=512,
+        iterations=1500,
+        learning_rate=1e-2,
+        polish=0,
+        match=0,
+        resampling_gradient=None,
     )
     model = eeg_quality.fit(options, eeg_quality.read(), seed)
     describe("EEG", model, recording)

@@ -33,7 +33,7 @@ from nwb_rnn.fitting.trainable import cholesky, raw_cholesky
 from nwb_rnn.models.low_rank import LowRankConfig, LowRankParameters
 from nwb_rnn.smc.free_runs import free_runs
 
-_POINTS, _KERNELS = 500, 2000  # recorded points in each step, and simulated ones that make up a law
+_POINTS, _KERNELS = 400, 1500  # recorded points in each step, and simulated ones that make up a law
 _BLOCK = 100  # points at once; their densities stay in the cache
 _LEAST = -50.0  # of a log weight: what is far below costs a processor ten times the time of a normal number
 _CLIP = 10.0  # largest norm of a gradient
@@ -172,7 +172,8 @@ class _Recorded:
         blur = torch.randn(places.shape, generator=torch.Generator().manual_seed(0)).to(places)
         self._points = places + blur
         self._log_density = _log_densities(self._points, places[:: math.ceil(len(places) / _KERNELS)])
-        self._readout, self._noise = readout, noise
+        self._noise = noise
+        self._pairs = (readout[:, :, None] * readout[:, None]).flatten(1).T  # (R R, D)
         self._taper = torch.hann_window(options.window).to(readout)
         gain = torch.fft.rfft(self._smoothing, options.window).abs() ** 2
         self._gain = gain[1:, None]
@@ -201,7 +202,7 @@ class _Recorded:
         """Normalised power (F, D) of channels, without frequency 0, from latents (B, T, R)."""
         transformed = torch.fft.rfft((latents - latents.mean((0, 1))) * self._taper[:, None], dim=1)[:, 1:]
         cross = torch.einsum("bfr,bfs->frs", transformed, transformed.conj()).real / len(latents)
-        power = torch.einsum("dr,frs,ds->fd", self._readout, cross, self._readout)
+        power = cross.flatten(1) @ self._pairs
         power = (power + self._noise * self._taper.square().sum()) * self._gain
         return power / power.sum(0)
 
