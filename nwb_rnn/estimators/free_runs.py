@@ -40,8 +40,9 @@ def match_free_runs(
     For long recordings without inputs, of which simulations should look like the recording: a likelihood
     hardly asks for that. See `nwb_rnn.fitting.free_law` for what is compared and how; it runs on the CPU.
     The left and right vectors, the biases and the transition noise change; readout, observation noise and
-    decay stay. Judge the result by a recording that was not used here, and by its likelihood, `score`,
-    which falls a little.
+    decay stay. What is won belongs to these trials: on a part of an EEG recording that was left out, the
+    result was no nearer. Judge it by data that were not used here, and by its likelihood, `score`, which
+    falls a little.
 
     Parameters
     ----------
