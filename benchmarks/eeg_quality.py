@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--fits", nargs="*", help="score these .npz files of models instead of fitting")
     parser.add_argument("--published", help="score the models in this folder of the published code instead")
     parser.add_argument("--samples", type=int, default=1000, help="of D_stsp, for stored models")
+    parser.add_argument("--sets", type=int, default=0, help="sets of 1,000 samples whose scatter is printed")
     options = parser.parse_args()
     target = np.load(recordings.folder() / "eeg" / "eeg_evaluation_smoothed.npy").astype(float)
     if options.limits:
@@ -91,6 +92,13 @@ def stored(options, target) -> None:
         drawn = [generated(model, 100 * number + g) for g in range(options.generations)]
         scores.append([score(target, x, options.samples) for x in drawn])
         report(name, np.array(scores[-1]))
+        if options.sets:
+            smooth = [smoothed_like_published(x) for x in drawn]
+            found = [[state_space_divergence(target, x, seed=s) for x in smooth] for s in range(options.sets)]
+            medians = np.median(found, axis=1)
+            print(
+                f"{options.sets} sets of samples: D_stsp {medians.mean():.3f}, SD {medians.std(ddof=1):.3f}"
+            )
     report("all", np.concatenate(scores))
 
 

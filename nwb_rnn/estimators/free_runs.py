@@ -76,6 +76,10 @@ def match_free_runs(
 
 
 def _check(model: LowRankRNN, options: dict) -> None:
+    from nwb_rnn.estimators.low_rank_rnn import LowRankRNN
+
+    if not isinstance(model, LowRankRNN):
+        raise InputError(f"match_free_runs takes a LowRankRNN, not a {type(model).__name__}")
     config, known = model.config, FreeLawOptions.__dataclass_fields__
     if unknown := sorted(set(options) - set(known)):
         raise InputError(f"unknown option(s) {', '.join(unknown)}; choose from {', '.join(known)}")

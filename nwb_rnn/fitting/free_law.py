@@ -167,7 +167,13 @@ class _Recorded:
         explained = torch.einsum("dr,rs,ds->d", readout, centred.T @ centred / len(smooth), readout)
         scaled = readout / torch.sqrt(explained + noise * self._smoothing.square().sum())[:, None]
         # |(z − z') metric| is the distance of C z and C z' in standard deviations of the smoothed channels
-        self._metric = torch.linalg.cholesky((scaled.T @ scaled).double()).to(readout)
+        metric, failed = torch.linalg.cholesky_ex((scaled.T @ scaled).double())
+        if failed:
+            raise InputError(
+                f"{readout.shape[0]} channels do not tell {readout.shape[1]} latents apart (C z is the same "
+                "for different z), so that their laws cannot be compared; fit a lower rank"
+            )
+        self._metric = metric.to(readout)
         places = smooth @ self._metric
         blur = torch.randn(places.shape, generator=torch.Generator().manual_seed(0)).to(places)
         self._points = places + blur

@@ -87,6 +87,8 @@ def test_what_it_cannot_do_is_refused_with_the_reason(world):
     with_inputs = nr.LowRankRNN(rank=2, units=16, observation="gaussian").fit(driven, **QUICK)
     with pytest.raises(InputError, match="knows no inputs, and this model has 1"):
         nr.match_free_runs(with_inputs, driven, **OPTIONS)
+    with pytest.raises(InputError, match="takes a LowRankRNN, not a RateRNN"):
+        nr.match_free_runs(nr.RateRNN(), trials, **OPTIONS)
     with pytest.raises(NotFittedError):
         nr.match_free_runs(nr.LowRankRNN(rank=2, observation="gaussian"), trials, **OPTIONS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -137,6 +138,13 @@ def test_short_paths_and_bad_options_are_refused():
     ):
         with pytest.raises(InputError, match=said):
             FreeLawOptions(**options)
+
+
+def test_latents_that_no_channel_sees_are_refused():
+    truth = rotation(0.09, 0.93)
+    blind = replace(truth, readout_weights=truth.readout_weights * torch.tensor([1.0, 0.0]))
+    with pytest.raises(InputError, match="5 channels do not tell 2 latents apart"):
+        match_free_law(CONFIG, blind, paths(truth), FreeLawOptions())
 
 
 def test_divergence_is_an_error_that_says_what_to_do():
